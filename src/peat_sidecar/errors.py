@@ -1,0 +1,45 @@
+"""Every error of the program, cut by what the caller has to do about it.
+
+A message says what is wrong and how to mend it, in words for the person who runs the daemon. Foreign
+exceptions are translated to these once, on floor 3; HTTP, gRPC and wire codes are tables in the faces.
+"""
+
+
+class PeatError(Exception):
+    """The root: nothing else is raised on purpose."""
+
+
+class ConfigError(PeatError):
+    """A setting, flag or argument is wrong: mend it and try again."""
+
+
+class NotFound(PeatError):
+    """What was asked for is not here (and may be elsewhere)."""
+
+
+class IntegrityError(PeatError):
+    """Bytes are wrong: drop them and blame their source."""
+
+
+class RemoteProtocolError(PeatError):
+    """The other side broke the protocol: give up the stream."""
+
+
+class PeerUnavailable(PeatError):
+    """A peer is silent, gone or failing: try another one, or later."""
+
+
+class Refused(PeatError):
+    """The request is understood and not allowed."""
+
+
+class StoreFull(PeatError):
+    """The disk has no room: make some; the daemon goes on by itself then."""
+
+
+class StoreFailed(PeatError):
+    """The disk failed for another reason than room: look at it."""
+
+
+class SourceError(PeatError):
+    """A registry, layout or archive is unreachable, or answers what it must not."""
