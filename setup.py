@@ -33,7 +33,7 @@ class BuildKernel(build_ext):
     def run(self) -> None:
         try:
             super().run()
-        except (Exception, SystemExit) as error:  # distutils raises many kinds, all of them mean this
+        except (Exception, SystemExit) as error:  # noqa: BLE001  distutils raises many kinds of one meaning
             sys.stderr.write(NO_COMPILER.format(error=error))
             raise SystemExit(1) from None
 

@@ -17,7 +17,8 @@ _HEX = re.compile(r"[0-9a-f]+")
 # Grammar of github.com/distribution/reference, which docker, skopeo and containerd share.
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_HOST = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?")
+_HOST = re.compile(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_REGISTRY = re.compile(rf"(?:{_HOST.pattern})(?::[0-9]{{1,5}})?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,10 +39,6 @@ class BlobHash:
 
     def __str__(self) -> str:
         return self.value.hex()
-
-
-EMPTY_HASH = BlobHash.parse("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")
-"""The hash of the blob without bytes, which stock providers refuse to observe."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,7 +115,13 @@ class PeerAddress:
         addresses = tuple(part.strip() for part in rest.split(",")) if at else ()
         for address in addresses:
             host, colon, port = address.rpartition(":")
-            if not (colon and _HOST.fullmatch(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            if not (
+                colon
+                and _HOST.fullmatch(host)
+                and port.isascii()
+                and port.isdigit()
+                and 0 < int(port) < 65536
+            ):
                 raise ConfigError(f"{address[:80]!r} is no peer address; one looks like 192.0.2.7:4433")
         return cls(EndpointId.parse(name), addresses)
 
@@ -138,7 +141,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `host[:port]/repository[:tag][@digest]`, with or without `docker://`; no tag means `latest`."""
+        """From `host[:port]/repository[:tag][@digest]`, with or without `docker://`; no tag: `latest`."""
         rest = text.strip().removeprefix("docker://")
         rest, at, digest_text = rest.partition("@")
         digest = Digest.parse(digest_text) if at else None
@@ -147,13 +150,14 @@ class Reference:
         tag = tag_text if colon else None if digest else "latest"
         wrong = (
             not slash
-            or not _HOST.fullmatch(registry)
+            or not _REGISTRY.fullmatch(registry)
             or not _REPOSITORY.fullmatch(name)
             or (tag is not None and not _TAG.fullmatch(tag))
         )
         if wrong:
             raise ConfigError(
-                f"{text[:120]!r} is no reference with a registry; one looks like registry.example:5000/team/app:v1"
+                f"{text[:120]!r} is no reference with a registry;"
+                " one looks like registry.example:5000/team/app:v1"
             )
         return cls(registry, name, tag, digest)
 
@@ -171,10 +175,16 @@ class Reference:
 
 def _parse_key(text: str, what: str) -> bytes:
     try:
-        if len(text) == 64:
+        if len(text) == 64 and _HEX.fullmatch(text.lower()):
             return bytes.fromhex(text)
         if len(text) == 52:
             return base64.b32decode(text.upper() + "====")
     except (ValueError, binascii.Error):
         pass
-    raise ConfigError(f"{text[:80]!r} is no {what}; one has 64 hexadecimal digits, or 52 characters of base32")
+    raise ConfigError(
+        f"{text[:80]!r} is no {what}; one has 64 hexadecimal digits, or 52 characters of base32"
+    )
+
+
+EMPTY_HASH = BlobHash.parse("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")
+"""The hash of the blob without bytes, which stock providers refuse to observe."""
