@@ -5,9 +5,10 @@ that a machine that slows down or warms up does so for all of them. Dirty pages 
 turn, so that nobody pays for what another has left. Timings never decide an exit code: machines differ.
 """
 
+import asyncio
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -62,8 +63,8 @@ class Report:
         self.console.print(f"{sum(bool(row.met) for row in judged)} of {len(judged)} targets met")
 
 
-def interleaved(
-    rounds: int, contestants: Mapping[str, Callable[[], float]], console: Console
+async def interleaved(
+    rounds: int, contestants: Mapping[str, Callable[[], Awaitable[float]]], console: Console
 ) -> dict[str, list[float]]:
     """Seconds of each contestant, one figure a round."""
     names = list(contestants)
@@ -71,8 +72,8 @@ def interleaved(
     for turn in range(rounds):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
-            os.sync()
-            taken = contestants[name]()
+            await asyncio.to_thread(os.sync)
+            taken = await contestants[name]()
             seconds[name].append(taken)
             console.print(f"  round {turn + 1}, {name}: {taken:.2f} s", highlight=False)
     return seconds
