@@ -1,1 +1,40 @@
-"""net."""
+"""The network: endpoints, connections and streams over Iroh, and a twin in memory for tests.
+
+The only place that imports `iroh`. It promises that every wait ends, that the failures of a stream are told
+apart (ended, reset, stopped, stalled), and that only admitted peers get as far as a stream. What the bytes
+mean is for others.
+"""
+
+from peat_sidecar.net.endpoint import IrohConnection, IrohEndpoint
+from peat_sidecar.net.failures import (
+    ConnectionClosed,
+    StreamEnded,
+    StreamReset,
+    StreamStalled,
+    StreamStopped,
+)
+from peat_sidecar.net.identity import load_identity
+from peat_sidecar.net.interfaces import Connection, ConnectionStats, Endpoint, Stream
+from peat_sidecar.net.memory import MemoryConnection, MemoryEndpoint, MemoryNetwork
+from peat_sidecar.net.pool import Pool
+from peat_sidecar.net.watchdog import Watchdog
+
+__all__ = [
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionStats",
+    "Endpoint",
+    "IrohConnection",
+    "IrohEndpoint",
+    "MemoryConnection",
+    "MemoryEndpoint",
+    "MemoryNetwork",
+    "Pool",
+    "Stream",
+    "StreamEnded",
+    "StreamReset",
+    "StreamStalled",
+    "StreamStopped",
+    "Watchdog",
+    "load_identity",
+]
