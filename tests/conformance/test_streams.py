@@ -5,7 +5,6 @@ import gc
 from collections.abc import AsyncIterator, Awaitable
 
 import pytest
-from tests.support.networks import ALPN, KINDS, Network, address_of, network, stream_pair
 
 from peat_sidecar.errors import PeerUnavailable, RemoteProtocolError
 from peat_sidecar.ids import EndpointId, PeerAddress
@@ -17,6 +16,7 @@ from peat_sidecar.net import (
     StreamStalled,
     StreamStopped,
 )
+from tests.support.networks import ALPN, KINDS, Network, address_of, network, stream_pair
 
 STALL_SECONDS = 0.2
 
