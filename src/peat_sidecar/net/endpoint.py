@@ -1,6 +1,10 @@
 """The endpoint on Iroh: QUIC connections dialled by public key, to named addresses only.
 
-The minimal preset with relays off contacts nothing but peers: no relay, no lookup service, no port mapping.
+The minimal preset with relays off contacts no relay and no lookup service. One thing beside peers remains,
+and the bindings have no switch for it: at its start Iroh asks the local network for a router that maps ports
+(one UPnP multicast to 239.255.255.250:1900, whatever was bound; iroh issue 2871). Where that is unwanted,
+drop it at the host's firewall; nothing here depends on an answer.
+
 Who may connect is asked right after the handshake, before a stream can be opened; handshakes are bounded in
 number and time, so that a flood of half-open ones neither fills the memory nor keeps others out for long.
 
@@ -164,13 +168,17 @@ class IrohEndpoint:
         )
 
     def addresses(self) -> tuple[str, ...]:
-        bound = [] if self._closing else self._inner.bound_sockets()
-        return addresses.reachable(bound, self._asked, self._inner.addr().direct_addresses())
+        if self._closing:
+            return ()
+        known = self._inner.addr().direct_addresses()
+        return addresses.reachable(self._inner.bound_sockets(), self._asked, known)
 
     async def connect(self, peer: PeerAddress, alpn: bytes) -> IrohConnection:
         name = peer.endpoint_id.short
         if peer.endpoint_id == self.id:
             raise PeerUnavailable("a node cannot dial itself; check the peer's id")
+        if self._closing:
+            raise PeerUnavailable(f"peer {name} cannot be dialled: this endpoint is closed")
         try:
             async with asyncio.timeout(self._connect_seconds):
                 found = await addresses.resolve(peer.addresses)
@@ -201,6 +209,7 @@ class IrohEndpoint:
         if self._closing:
             return
         self._closing = True
+        # Up to 3 s when a peer is dialled or gone: Iroh waits for the answer to its goodbye.
         await self._inner.close()
         await self._listener
         for task in self._handshakes:
@@ -210,6 +219,8 @@ class IrohEndpoint:
             self._admitted.get_nowait()
         self._admitted.put_nowait(None)
         self._inbound.clear()
+        # The sockets go with the last handle: this one, and those of connections that somebody still holds.
+        del self._inner
 
     def _connection(self, inner: iroh_ffi.Connection) -> IrohConnection:
         return IrohConnection(inner, stall_seconds=self._stall_seconds, open_seconds=self._connect_seconds)
