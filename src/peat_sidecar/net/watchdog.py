@@ -53,6 +53,8 @@ class Watchdog:
         if self._pending is None:
             return
         self._interrupted = True
-        self._idle = asyncio.Event()
-        self._pending.reschedule(0)
+        if self._idle is None or self._idle.is_set():
+            self._idle = asyncio.Event()
+        if not self._pending.expired():
+            self._pending.reschedule(0)
         await self._idle.wait()

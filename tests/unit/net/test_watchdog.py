@@ -44,6 +44,16 @@ async def test_interrupt_returns_when_the_step_let_go() -> None:
         await watching
 
 
+async def test_many_may_interrupt() -> None:
+    watchdog = Watchdog(None)
+    watching = asyncio.create_task(watchdog.watch(asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*[watchdog.interrupt() for _ in range(3)])
+    with pytest.raises(Interrupted):
+        await watching
+
+
 async def test_cancelling_the_caller_stays_a_cancellation() -> None:
     watchdog = Watchdog(60)
     watching = asyncio.create_task(watchdog.watch(asyncio.sleep(60)))
