@@ -119,6 +119,16 @@ class Directory:
                 raise
             os.fsync(parent)
 
+    def rename_file(self, old: str, new: str) -> None:
+        """Gives a file another name, whose old owner it replaces, and syncs the folder of the new name."""
+        with (
+            self._containing(old) as (from_parent, from_last),
+            self._containing(new) as (to_parent, to_last),
+            _translated(self._shown(new)),
+        ):
+            os.rename(from_last, to_last, src_dir_fd=from_parent, dst_dir_fd=to_parent)
+            os.fsync(to_parent)
+
     def remove_file(self, name: str) -> None:
         """Unlinks the name, be it a file or a link; a missing one is fine."""
         with (

@@ -1,1 +1,27 @@
-"""oci."""
+"""Sources and targets of packages: registries, image layouts and archives, and the credentials for them.
+
+Everything a caller needs is named here. All errors are translated: `NotFound`, `Refused` (credentials,
+rights), `IntegrityError` (wrong bytes), `SourceError` (unreachable, or wrong answers), `StoreFull`.
+"""
+
+from peat_sidecar.oci.archives import ArchiveSource, ArchiveTarget
+from peat_sidecar.oci.interfaces import ReadBlob, Source, Target
+from peat_sidecar.oci.layouts import LayoutSource, LayoutTarget
+from peat_sidecar.oci.options import Credentials, RegistryOptions, is_loopback
+from peat_sidecar.oci.registry_source import RegistrySource
+from peat_sidecar.oci.registry_target import RegistryTarget
+
+__all__ = [
+    "ArchiveSource",
+    "ArchiveTarget",
+    "Credentials",
+    "LayoutSource",
+    "LayoutTarget",
+    "ReadBlob",
+    "RegistryOptions",
+    "RegistrySource",
+    "RegistryTarget",
+    "Source",
+    "Target",
+    "is_loopback",
+]

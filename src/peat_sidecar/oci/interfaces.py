@@ -1,6 +1,6 @@
 """What the importer reads from and the exporter writes to, whatever it is: registry, layout or archive."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from peat_sidecar.packages import Descriptor
@@ -28,7 +28,7 @@ class Source(Protocol):
         """
         ...
 
-    def blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
+    def blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """The bytes of a blob from an offset to its end: exactly `descriptor.size - offset` of them.
 
         They are not checked against the digest: who reads them hashes them anyway. A source that can lose its
@@ -37,7 +37,7 @@ class Source(Protocol):
         ...
 
     def local_file(self, descriptor: Descriptor) -> int | None:
-        """A descriptor of the file that holds exactly this blob, for the caller to close; None without one."""
+        """A descriptor of the file that is exactly this blob, for the caller to close; None without one."""
         ...
 
     async def referrers(self, descriptor: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
@@ -61,7 +61,9 @@ class Target(Protocol):
         """Whether the target holds the blob, or the manifest, already."""
         ...
 
-    async def push_blob(self, descriptor: Descriptor, read: ReadBlob, *, mount_from: Sequence[str] = ()) -> None:
+    async def push_blob(
+        self, descriptor: Descriptor, read: ReadBlob, *, mount_from: Sequence[str] = ()
+    ) -> None:
         """Writes a blob; a registry may take it from another of its repositories instead of reading it."""
         ...
 
@@ -74,5 +76,5 @@ class Target(Protocol):
         ...
 
     async def close(self) -> None:
-        """Gives up connections and files; what was not finished is taken away where it is the target's own."""
+        """Gives up connections and files; a file that was not finished is taken away."""
         ...
