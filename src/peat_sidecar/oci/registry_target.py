@@ -12,7 +12,7 @@ from peat_sidecar.oci.failures import ConnectionLost
 from peat_sidecar.oci.interfaces import ReadBlob
 from peat_sidecar.oci.options import RegistryOptions
 from peat_sidecar.oci.session import Answer, Content, Session
-from peat_sidecar.oci.uploads import Upload, has_blob, upload_location
+from peat_sidecar.oci.uploads import Upload, cancel_upload, has_blob, upload_location
 from peat_sidecar.packages import Descriptor, Index, parse_manifest
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -43,14 +43,15 @@ class RegistryTarget:
         self, descriptor: Descriptor, read: ReadBlob, *, mount_from: Sequence[str] = ()
     ) -> None:
         """Mounts the blob from one of those repositories of the same registry, or uploads it."""
-        location = None
+        begun: httpx.URL | None = None  # a registry that cannot mount begins an upload instead
         for repository in mount_from[:_MOUNT_TRIES]:
             mounted, location = await self._mount(descriptor, repository)
+            if begun and (mounted or location):
+                await cancel_upload(self._session, begun)
             if mounted:
                 return
-            if location:  # not mounted, but an upload is open: use it
-                break
-        await Upload(self._session, descriptor, read, location).run()
+            begun = location or begun
+        await Upload(self._session, descriptor, read, begun).run()
 
     async def _mount(self, descriptor: Descriptor, repository: str) -> tuple[bool, httpx.URL | None]:
         url = (await self._session.url("blobs/uploads/")).copy_merge_params(

@@ -153,11 +153,8 @@ class Upload:
 
     async def _cancel(self) -> None:
         location, self._location = self._location, None
-        if location is None:
-            return
-        with contextlib.suppress(PeatError, TimeoutError):
-            async with asyncio.timeout(_CANCEL_SECONDS):
-                await self._session.request("DELETE", location, expect=_ANY_STATUS, tries=1)
+        if location is not None:
+            await cancel_upload(self._session, location)
 
     def _where(self) -> httpx.URL:
         if self._location is None:
@@ -175,6 +172,13 @@ class Upload:
                     yield piece[cut : cut + _WRITE_BYTES]
 
         return pieces
+
+
+async def cancel_upload(session: Session, location: httpx.URL) -> None:
+    """Tells a registry that an upload will not go on; when that fails it finds out by itself."""
+    with contextlib.suppress(PeatError, TimeoutError):
+        async with asyncio.timeout(_CANCEL_SECONDS):
+            await session.request("DELETE", location, expect=_ANY_STATUS, tries=1)
 
 
 async def has_blob(session: Session, descriptor: Descriptor) -> bool:
