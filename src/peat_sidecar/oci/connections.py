@@ -1,8 +1,6 @@
 """Opens the way to a registry: TLS or not, whose certificates count, through which proxy."""
 
 import asyncio
-import contextlib
-import socket
 import ssl
 import urllib.request
 
@@ -14,6 +12,7 @@ from peat_sidecar.oci.failures import ConnectionLost
 from peat_sidecar.oci.options import RegistryOptions, asked_for_plain_http, is_loopback
 
 _CONNECTIONS = 16
+_HANDSHAKE_SECONDS = 3.0
 # A name that people write, and where the API of that hub is.
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
 
@@ -52,18 +51,19 @@ async def _speaks_tls(host: str, port: int, options: RegistryOptions) -> bool:
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         async with asyncio.timeout(options.connect_seconds):
-            _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except (ConnectionRefusedError, socket.gaierror) as error:
-        raise ConnectionLost(f"{shown} cannot be reached: {error.strerror}; is it up?", tries=2) from error
-    except OSError as error:
-        if isinstance(error, TimeoutError):
-            raise ConnectionLost(f"{shown} does not answer; is it up?", tries=2) from error
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError) as error:
+        reason = getattr(error, "strerror", None) or "no answer"
+        raise ConnectionLost(f"{shown} cannot be reached ({reason}); is it up?", tries=2) from error
+    try:
+        # A server without TLS closes the connection, answers in plain HTTP, or waits for the rest of a line.
+        await writer.start_tls(context, ssl_handshake_timeout=_HANDSHAKE_SECONDS)
+    except OSError:
         return False
-    writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(1):
-            await writer.wait_closed()
-    return True
+    else:
+        return True
+    finally:
+        writer.transport.abort()
 
 
 def _tls_context(options: RegistryOptions) -> ssl.SSLContext:

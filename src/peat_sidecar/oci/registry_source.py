@@ -1,5 +1,6 @@
 """Reads a package from a registry: distribution specification 1.1, and what real registries make of it."""
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator
@@ -12,7 +13,7 @@ from peat_sidecar.oci.destinations import follow, same_origin
 from peat_sidecar.oci.documents import checked, digest_of, referrers_in, referrers_tag
 from peat_sidecar.oci.failures import ConnectionLost
 from peat_sidecar.oci.options import RegistryOptions
-from peat_sidecar.oci.session import Answer, Session
+from peat_sidecar.oci.session import Answer, Session, Sleep
 from peat_sidecar.packages import MANIFEST_MEDIA_TYPES, Descriptor, Index, parse_manifest
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -27,9 +28,11 @@ _GAIN_BYTES = 64 << 10
 class RegistrySource:
     """One repository of a registry, and in it the package that a tag or a digest names. A `Source`."""
 
-    def __init__(self, reference: Reference, options: RegistryOptions | None = None) -> None:
+    def __init__(
+        self, reference: Reference, options: RegistryOptions | None = None, *, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._reference = reference
-        self._session = Session(reference, options or RegistryOptions())
+        self._session = Session(reference, options or RegistryOptions(), sleep=sleep)
         self._root: tuple[Descriptor, bytes] | None = None
         self._honours_ranges = True
 

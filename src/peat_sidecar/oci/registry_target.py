@@ -1,5 +1,6 @@
 """Writes a package to a registry: asks before it uploads, mounts what another repository has, tags last."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 
@@ -11,7 +12,7 @@ from peat_sidecar.oci.documents import as_referrer, checked, digest_of, referrer
 from peat_sidecar.oci.failures import ConnectionLost
 from peat_sidecar.oci.interfaces import ReadBlob
 from peat_sidecar.oci.options import RegistryOptions
-from peat_sidecar.oci.session import Answer, Content, Session
+from peat_sidecar.oci.session import Answer, Content, Session, Sleep
 from peat_sidecar.oci.uploads import Upload, cancel_upload, has_blob, upload_location
 from peat_sidecar.packages import Descriptor, Index, parse_manifest
 
@@ -22,9 +23,11 @@ _MOUNT_TRIES = 3
 class RegistryTarget:
     """One repository of a registry. A `Target`."""
 
-    def __init__(self, reference: Reference, options: RegistryOptions | None = None) -> None:
+    def __init__(
+        self, reference: Reference, options: RegistryOptions | None = None, *, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._reference = reference
-        self._session = Session(reference, options or RegistryOptions(), push=True)
+        self._session = Session(reference, options or RegistryOptions(), push=True, sleep=sleep)
 
     @property
     def name(self) -> str:
