@@ -11,6 +11,7 @@ and resumable uploads. A rule is a function that sees each request first and may
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import socket
@@ -70,6 +71,7 @@ class OddRegistry:
         """Media type and bytes, by tag and by digest."""
         self.uploads: dict[str, bytearray] = {}
         self.seen: list[Request] = []
+        self._numbers = itertools.count()
         self.rules: list[Rule] = []
         self.accept_body: Callable[[Request], int | None] = lambda request: None
         """May give a number of bytes of a request's body after which the connection is reset."""
@@ -227,7 +229,7 @@ class OddRegistry:
         if request.method == "POST":
             if any(digest in self.blobs for digest in request.query.get("mount", [])):
                 return Reply(201, {"Location": "/v2/"})
-            name = f"u{len(self.uploads)}"
+            name = f"u{next(self._numbers)}"
             self.uploads[name] = bytearray()
             return Reply(202, self._progress(request.path, name))
         if name not in self.uploads:

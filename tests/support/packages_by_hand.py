@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from peat_sidecar.ids import Digest
-from peat_sidecar.oci import Source, Target
+from peat_sidecar.oci import ReadBlob, Source, Target
 from peat_sidecar.packages import Descriptor
 
 
@@ -18,6 +18,11 @@ def descriptor_of(entry: dict[str, object]) -> Descriptor:
     size = entry["size"]
     assert isinstance(size, int)
     return Descriptor(str(entry["mediaType"]), Digest.parse(str(entry["digest"])), size)
+
+
+def reader_of(data: bytes) -> ReadBlob:
+    """What targets read a blob through."""
+    return lambda offset, length: data[offset : offset + length]
 
 
 async def read_blob(source: Source, descriptor: Descriptor, offset: int = 0) -> bytes:
@@ -59,7 +64,7 @@ async def copy_package(source: Source, target: Target, tag: str | None = None) -
     for digest, data in found.items():
         blob = Descriptor("application/octet-stream", Digest.parse(digest), len(data))
         if blob.digest not in named and not await target.has_blob(blob):
-            await target.push_blob(blob, lambda offset, length, data=data: data[offset : offset + length])
+            await target.push_blob(blob, reader_of(data))
     for document in reversed(documents):
         await target.push_manifest(
             document, found[str(document.digest)], tag if document.digest == root.digest else None

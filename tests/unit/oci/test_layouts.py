@@ -15,6 +15,7 @@ from tests.support.packages_by_hand import (
     layout_package,
     read_blob,
     read_package,
+    reader_of,
 )
 
 from peat_sidecar.confined import Directory
@@ -220,7 +221,7 @@ async def test_wrong_bytes_are_not_written(target: LayoutTarget, tmp_path: Path)
     for size, data in ((4, b"evil"), (9, b"short"), (0, b"")):
         blob = Descriptor("x/y", good.digest, size)
         with pytest.raises(IntegrityError, match="0000"):
-            await target.push_blob(blob, lambda offset, length, data=data: data[offset : offset + length])
+            await target.push_blob(blob, reader_of(data))
     assert not await target.has_blob(good)
     assert list((tmp_path / "target" / "blobs" / "sha256").iterdir()) == []
 
