@@ -64,7 +64,7 @@ def source_of(text: str, options: RegistryOptions = QUICK) -> RegistrySource:
 
 def login(address: str, auth_file: Path) -> None:
     """Has skopeo write its file of passwords."""
-    options = ["--tls-verify=false", "--authfile", auth_file, "-u", USER, "-p", PASSWORD]
+    options = ["--tls-verify=false", "--authfile", str(auth_file), "-u", USER, "-p", PASSWORD]
     subprocess.run(["skopeo", "login", *options, address], check=True, capture_output=True)
 
 

@@ -1,6 +1,7 @@
 """Opens the way to a registry: TLS or not, whose certificates count, through which proxy."""
 
 import asyncio
+import logging
 import ssl
 import urllib.request
 
@@ -10,6 +11,10 @@ from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import Reference
 from peat_sidecar.oci.failures import ConnectionLost
 from peat_sidecar.oci.options import RegistryOptions, asked_for_plain_http, is_loopback
+
+# At lower levels these print addresses, which may be signed, and headers.
+for _chatty in ("httpx", "httpcore"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 _CONNECTIONS = 16
 _HANDSHAKE_SECONDS = 3.0

@@ -75,7 +75,8 @@ class Upload:
         self._begun += 1
         if self._begun > 1 and await has_blob(self._session, self._descriptor):
             return True  # the confirmation was lost, not the blob
-        answer = await self._session.request("POST", await self._session.url("blobs/uploads/"), expect=(202,))
+        url = await self._session.url("blobs/uploads/")
+        answer = await self._session.request("POST", url, expect=(202,), tries=1)
         self._position = 0
         self._location = upload_location(self._session, answer)
         least = answer.headers.get("OCI-Chunk-Min-Length", "")

@@ -304,6 +304,20 @@ async def test_a_failing_token_service_is_tried_again(odd: OddRegistry) -> None:
         await source.close()
 
 
+async def test_nothing_secret_is_logged(odd: OddRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    guarded = Guarded(odd)
+    caplog.set_level("DEBUG")
+    location = {"Location": f"http://{odd.address}/storage?signature=s3cret"}
+    odd.rules.append(lambda request: Reply(307, location) if "/blobs/" in request.path else None)
+    odd.rules.append(lambda request: Reply(200, {}, DATA) if request.path == "/storage" else None)
+    source = source_of(odd)
+    assert await read_blob(source, blob_in(odd)) == DATA
+    await source.close()
+    assert len(guarded.asked) == 1
+    for secret in ("s3cret", "p:ss", BASIC[6:], "Bearer t"):
+        assert secret not in caplog.text
+
+
 async def test_what_a_registry_echoes_does_not_come_back(odd: OddRegistry) -> None:
     """A registry that puts what it was sent into its error message does not get it into ours."""
     config = {"mediaType": OCI_MANIFEST, "digest": odd.add_blob(b"{}"), "size": 2}
