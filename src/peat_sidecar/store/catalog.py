@@ -1,0 +1,176 @@
+"""The packages of the store, and `oci/index.json`, which lists them for every OCI tool.
+
+The index database knows them; index.json is written from it after each change, replaced as a whole. When
+the database is lost they are read back from index.json and the manifests, walked from the roots.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from peat_sidecar.errors import ConfigError, NotFound, PeatError
+from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.packages import Descriptor, Package, Walk
+from peat_sidecar.store.failures import translated
+from peat_sidecar.store.index import BlobRow, PackageRow
+from peat_sidecar.store.layout import (
+    COLLECTION_ANNOTATION,
+    REFERENCE_ANNOTATION,
+    encode_index,
+    read_descriptors,
+)
+from peat_sidecar.store.records import StoredPackage
+from peat_sidecar.store.shelf import Shelf
+
+_log = structlog.get_logger(__name__)
+_MANIFEST_LIMIT_BYTES = 4 << 20
+
+
+class Catalog:
+    """Thread-safe."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._path = shelf.layout.oci / "index.json"
+
+    def add(self, package: StoredPackage) -> None:
+        """Replaces what had that reference. NotFound when a blob of it is not complete here."""
+        shelf = self._shelf
+        with shelf.naming:
+            missing = [digest for digest in package.blobs if shelf.find(digest) is None]
+            if missing or package.root.digest not in package.blobs:
+                raise NotFound(
+                    f"{missing[0] if missing else package.root.digest} of the package is not in the store"
+                )
+            root = package.root
+            descriptor = {"mediaType": root.media_type, "digest": str(root.digest), "size": root.size}
+            if root.artifact_type is not None:
+                descriptor["artifactType"] = root.artifact_type
+            before = shelf.index.packages("reference IS ?", (package.reference,)) if package.reference else []
+            row = PackageRow(
+                package.reference, root.digest, descriptor, package.collection, package.bytes, package.blobs
+            )
+            shelf.index.add_package(row)
+            try:
+                self.write()
+            except PeatError:
+                shelf.index.remove_packages([row.name])
+                for old in before:
+                    shelf.index.add_package(old)
+                raise
+
+    def all(self) -> list[StoredPackage]:
+        return [_package(row) for row in self._shelf.index.packages()]
+
+    def find(self, name: Digest | BlobHash | str) -> StoredPackage | None:
+        rows = self._shelf.index.find_packages(name)
+        return _package(rows[0]) if rows else None
+
+    def remove(self, name: Digest | BlobHash | str) -> list[StoredPackage]:
+        """Forgets the packages of that name; their blobs stay. Says which they were."""
+        with self._shelf.naming:
+            rows = self._shelf.index.find_packages(name)
+            self._shelf.index.remove_packages([row.name for row in rows])
+            if rows:
+                self.write()
+        return [_package(row) for row in rows]
+
+    def write(self) -> None:
+        """Makes index.json say what the database knows; does nothing when it does."""
+        with self._shelf.naming:
+            rows = sorted(self._shelf.index.packages(), key=lambda row: row.name)
+            data = encode_index([_listed(row) for row in rows])
+            with translated(self._path, len(data)):
+                try:
+                    if self._path.read_bytes() == data:
+                        return
+                except FileNotFoundError:
+                    pass
+                self._shelf.layout.replace(self._shelf.disk, self._path, data)
+
+    def recover(self, *, rebuild: bool) -> None:
+        """At start: drops packages without their root, reads them back when the database is new."""
+        index = self._shelf.index
+        if rebuild:
+            for entry in read_descriptors(self._path) or []:
+                self._read_back(entry)
+        gone = [row.name for row in index.packages() if index.find(row.root) is None]
+        if gone:
+            _log.warning("packages without their manifest are dropped", packages=gone)
+            index.remove_packages(gone)
+        self.write()
+
+    def _read_back(self, entry: dict[str, Any]) -> None:
+        try:
+            annotations = entry.get("annotations") or {}
+            reference = annotations.get(REFERENCE_ANNOTATION)
+            root = _descriptor(entry)
+            collection = BlobHash.parse(annotations[COLLECTION_ANNOTATION])
+            package = self._walk(root)
+        except (PeatError, KeyError, TypeError, ValueError, AttributeError) as error:
+            _log.warning("a package of index.json cannot be read back", entry=entry, error=str(error))
+            return
+        here = [each for each in package.blobs if self._shelf.find(each.digest) is not None]
+        digests = tuple(each.digest for each in here)
+        size = sum(each.size for each in here)
+        self._shelf.index.add_package(
+            PackageRow(reference, root.digest, _plain(entry), collection, size, digests),
+        )
+        self._shelf.index.add_blobs(self._typed(here))
+
+    def _walk(self, root: Descriptor) -> Package:
+        walk = Walk(root, None)
+        while wanted := walk.wanted():
+            for descriptor in wanted:
+                row = self._shelf.find(descriptor.digest)
+                if row is None or row.size > _MANIFEST_LIMIT_BYTES:
+                    if descriptor.digest == root.digest:
+                        raise NotFound(f"manifest {root.digest} is not in the store")
+                    walk.absent(descriptor)
+                else:
+                    walk.feed(descriptor, self._read(row))
+        return walk.package()
+
+    def _read(self, row: BlobRow) -> bytes:
+        fd = self._shelf.open(row)
+        try:
+            with translated(self._shelf.layout.blob(row.sha256)):
+                return self._shelf.disk.read(fd, row.size, 0)
+        finally:
+            self._shelf.disk.close(fd)
+
+    def _typed(self, descriptors: Iterable[Descriptor]) -> list[BlobRow]:
+        rows = []
+        for each in descriptors:
+            row = self._shelf.find(each.digest)
+            if row is not None and row.media_type is None:
+                rows.append(replace(row, media_type=each.media_type))
+        return rows
+
+
+def _listed(row: PackageRow) -> dict[str, Any]:
+    annotations = {COLLECTION_ANNOTATION: str(row.collection)}
+    if row.reference is not None:
+        annotations[REFERENCE_ANNOTATION] = row.reference
+    return row.descriptor | {"annotations": annotations}
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in ("mediaType", "digest", "size", "artifactType") if key in entry}
+
+
+def _descriptor(entry: dict[str, Any]) -> Descriptor:
+    media_type, size, artifact_type = entry["mediaType"], entry["size"], entry.get("artifactType")
+    if (
+        not isinstance(media_type, str)
+        or not isinstance(size, int)
+        or not isinstance(artifact_type, str | None)
+    ):
+        raise ConfigError("a descriptor has a mediaType, a digest and a size")
+    return Descriptor(media_type, Digest.parse(entry["digest"]), size, artifact_type=artifact_type)
+
+
+def _package(row: PackageRow) -> StoredPackage:
+    return StoredPackage(row.reference, _descriptor(row.descriptor), row.collection, row.blobs, row.bytes)
