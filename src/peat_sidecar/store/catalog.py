@@ -90,23 +90,27 @@ class Catalog:
                     pass
                 self._shelf.layout.replace(self._shelf.disk, self._path, data)
 
-    def recover(self, *, rebuild: bool) -> None:
-        """At start: drops packages without their root, reads them back when the database is new."""
+    def recover(self) -> None:
+        """At start: packages that only index.json knows (the database was lost, or is older) are read back,
+        those without their root are dropped.
+        """
         index = self._shelf.index
-        if rebuild:
-            for entry in read_descriptors(self._path) or []:
-                self._read_back(entry)
+        known = {row.name for row in index.packages()}
+        for entry in read_descriptors(self._path) or []:
+            self._read_back(entry, known)
         gone = [row.name for row in index.packages() if index.find(row.root) is None]
         if gone:
             _log.warning("packages without their manifest are dropped", packages=gone)
             index.remove_packages(gone)
         self.write()
 
-    def _read_back(self, entry: dict[str, Any]) -> None:
+    def _read_back(self, entry: dict[str, Any], known: set[str]) -> None:
         try:
             annotations = entry.get("annotations") or {}
             reference = annotations.get(REFERENCE_ANNOTATION)
             root = _descriptor(entry)
+            if (reference or f"@{root.digest}") in known:
+                return
             collection = BlobHash.parse(annotations[COLLECTION_ANNOTATION])
             package = self._walk(root)
         except (PeatError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,9 +1,11 @@
 """The map of a partial blob: which 16 KiB groups are proven and on disk.
 
     8 bytes `PEATHAVE`, u16 version, u16 flags, u64 size, u16 + text expected digest, u16 + text media type,
-    u32 + bitmap (bit i of byte j = group 8 j + i), 32 bytes BLAKE3 of all before; integers little-endian
+    u32 + so many u64: group numbers, where runs of held groups begin and end in turn,
+    32 bytes BLAKE3 of all before; integers little-endian
 
-A map that is not whole, or not of this version, counts as no map: then the groups are found by hashing.
+Runs, not bits: a peer may claim a size of 2^60 bytes, and that must cost nothing. A map that is not whole, or
+not of this version, counts as no map: then the groups are found by hashing.
 """
 
 import struct
@@ -44,10 +46,10 @@ def encode_have(known: HaveMap) -> bytes:
     flags = _SIZE_PROVEN * known.size_proven | _SETTLED * known.settled
     if known.size is not None:
         flags |= _SIZE_KNOWN
-    bitmap = _bitmap(known.have, known.size) if known.size is not None else b""
+    groups = _groups(known.have, known.size) if known.size is not None else []
     body = _HEAD.pack(_MAGIC, _VERSION, flags, known.size or 0)
     body += _text(str(known.expected) if known.expected else "") + _text(known.media_type or "")
-    body += struct.pack("<I", len(bitmap)) + bitmap
+    body += struct.pack(f"<I{len(groups)}Q", len(groups), *groups)
     return body + blake3(body).digest()
 
 
@@ -63,12 +65,12 @@ def parse_have(data: bytes) -> HaveMap | None:
         expected, offset = _parse_text(body, _HEAD.size)
         media_type, offset = _parse_text(body, offset)
         (length,) = struct.unpack_from("<I", body, offset)
-        bitmap = body[offset + 4 : offset + 4 + length]
+        groups = struct.unpack_from(f"<{length}Q", body, offset + 4)
         digest = Digest.parse(expected) if expected else None
-    except (struct.error, UnicodeDecodeError, ConfigError):
+        known_size = size if flags & _SIZE_KNOWN else None
+        have = _ranges(groups, known_size) if known_size is not None else ChunkRanges.none()
+    except (struct.error, UnicodeDecodeError, ConfigError, ValueError):
         return None
-    known_size = size if flags & _SIZE_KNOWN else None
-    have = _ranges(bitmap, known_size) if known_size is not None else ChunkRanges.none()
     proven, settled = bool(flags & _SIZE_PROVEN), bool(flags & _SETTLED)
     return HaveMap(known_size, proven, settled, digest, media_type or None, have)
 
@@ -90,28 +92,15 @@ def _parse_text(body: bytes, offset: int) -> tuple[str, int]:
     return body[offset + 2 : offset + 2 + length].decode(), offset + 2 + length
 
 
-def _bitmap(have: ChunkRanges, size: int) -> bytes:
-    """Set as one big integer: building it costs little even for millions of groups."""
-    groups = group_count(size)
-    bits = 0
-    for start, end in have.intervals():
-        first = start // GROUP_CHUNKS
-        last = groups if end is None else min(groups, -(-end // GROUP_CHUNKS))
-        if first < last:
-            bits |= ((1 << (last - first)) - 1) << first
-    return bits.to_bytes(-(-groups // 8), "little")
-
-
-def _ranges(bitmap: bytes, size: int) -> ChunkRanges:
-    """Walks the runs of equal bits; groups past the size are no claim."""
-    groups = group_count(size)
-    bits = int.from_bytes(bitmap, "little") & ((1 << groups) - 1)
-    digits = bin(bits)[:1:-1]  # lowest group first, without the "0b"
+def _groups(have: ChunkRanges, size: int) -> list[int]:
+    """Where runs of held groups begin and end."""
     boundaries: list[int] = []
-    position = digits.find("1")
-    while position >= 0:
-        end = digits.find("0", position)
-        end = len(digits) if end < 0 else end
-        boundaries += [position * GROUP_CHUNKS, min(end * GROUP_CHUNKS, chunk_count(size))]
-        position = digits.find("1", end)
-    return ChunkRanges.from_boundaries(boundaries)
+    for start, end in have.intervals():
+        last = group_count(size) if end is None else -(-end // GROUP_CHUNKS)
+        boundaries += [start // GROUP_CHUNKS, last]
+    return boundaries
+
+
+def _ranges(boundaries: tuple[int, ...], size: int) -> ChunkRanges:
+    chunks = chunk_count(size)
+    return ChunkRanges.from_boundaries(min(group * GROUP_CHUNKS, chunks) for group in boundaries)

@@ -80,14 +80,14 @@ class Index:
         self._path = path
         self._lock = threading.RLock()
         with translated(path):
-            self._database, self.is_new = _open(path)
+            self._database = _open(path)
 
     def reset(self) -> None:
         """Sets the database aside and starts an empty one."""
         with self._lock, translated(self._path):
             self._database.close()
             _set_aside(self._path)
-            self._database, self.is_new = _connect(self._path)
+            self._database = _connect(self._path)
 
     def close(self) -> None:
         with self._lock, suppress(sqlite3.Error):
@@ -230,8 +230,8 @@ class Index:
                 raise
 
 
-def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """The database, and whether it is empty and new. A damaged one is renamed aside, never deleted."""
+def _open(path: Path) -> sqlite3.Connection:
+    """A damaged database is renamed aside, never deleted, and an empty one takes its place."""
     try:
         return _connect(path)
     except sqlite3.DatabaseError as error:
@@ -253,7 +253,7 @@ def _set_aside(path: Path) -> None:
         path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
-def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
     try:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -265,11 +265,11 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
             raise _damaged(verdict)
         ((version,),) = database.execute("PRAGMA user_version").fetchall()
         if version == _VERSION:
-            return database, False
+            return database
         if version or database.execute("SELECT 1 FROM sqlite_schema").fetchone():
             raise _damaged(f"version {version}")
         database.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
-        return database, True
+        return database
     except BaseException:
         database.close()
         raise

@@ -74,7 +74,7 @@ class Store:
             shelf = Shelf(layout, disk, index)
             partials = Recovery(shelf).run()
             catalog = Catalog(shelf)
-            catalog.recover(rebuild=index.is_new)
+            catalog.recover()
             undo.pop_all()
         return cls(shelf, catalog, partials, lock)
 
