@@ -161,7 +161,8 @@ class Disk:
 
     def link_open_file(self, fd: int, target: Path) -> None:
         """A name for the file behind the descriptor: no path is looked up that could be swapped."""
-        os.link(f"/proc/self/fd/{fd}", target, follow_symlinks=True)
+        # Python follows links only when it is given a folder's descriptor; an absolute path does not use it.
+        os.link(f"/proc/self/fd/{fd}", target, src_dir_fd=fd, follow_symlinks=True)
 
     def symlink(self, aim: str, target: Path) -> None:
         os.symlink(aim, target)

@@ -33,6 +33,8 @@ class Incoming:
             undo.callback(shelf.disk.unlink, self._tree_path)
             self.data: DataFile | None = None
             if not hash_only:
+                if not path.exists():
+                    undo.callback(shelf.disk.unlink, path)
                 self.data = _open_data(shelf, path, size)
                 self._open.callback(self.data.close)
             self._tree = TreeFile(shelf.disk, self._tree_path, size)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from peat_sidecar.bao import GROUP_SIZE
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store.failures import translated
@@ -58,8 +59,8 @@ class BlobReader:
         return data
 
     def outboard(self, offset: int, length: int) -> bytes:
-        """Tree pairs, by their offset in the pre-order tree."""
-        if not length:
+        """Tree pairs, by their offset in the pre-order tree; blobs of one group have none."""
+        if not length or self.size <= GROUP_SIZE:
             return b""
         with self._opened_tree().use() as fd, translated(str(self.hash)):
             return self._shelf.disk.read(fd, length, offset)
