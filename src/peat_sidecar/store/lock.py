@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from peat_sidecar.errors import ConfigError
@@ -20,8 +21,10 @@ class DataDirLock:
             raise ConfigError(
                 f"{data_dir} is in use by the process {holder}; stop that one or choose another directory"
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(
+            OSError
+        ):  # the lock holds on a full disk too; only the next one's message lacks the number
+            os.pwrite(self._fd, f"{os.getpid():<20}\n".encode(), 0)
 
     def close(self) -> None:
         if self._fd >= 0:

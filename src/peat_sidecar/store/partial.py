@@ -247,8 +247,11 @@ class PartialBlob:
         if self._closed:
             return
         self._checkpointer.forget(self)
-        self._wait_for_hash()
         with suppress(PeatError):
+            self._wait_for_hash()
+            if self._shelf.find(self._state.hash) is not None:  # it came whole another way
+                self.discard()
+                return
             self._save(settled=True)
         self._end(gone=False)
 
@@ -256,9 +259,8 @@ class PartialBlob:
         """Drops everything that is here."""
         if self._closed:
             return
-        with self._saving, translated(self._path):
-            for kind in ("have", "data", "tree"):
-                self._shelf.disk.unlink(self._shelf.layout.partial_file(self._state.hash, kind))
+        with self._saving:
+            self._shelf.remove_part(self._state.hash)
             self._end(gone=True)
 
     def __enter__(self) -> Self:

@@ -68,13 +68,10 @@ class Recovery:
         gone: list[BlobHash] = []
         for row in rows:
             entry = files.pop(row.sha256.hex, None)
-            if entry is None or not _is_same(row, entry):
+            has_tree = row.size <= GROUP_SIZE or trees.get(str(row.hash)) == outboard_size(row.size)
+            if entry is None or not self._is_sound(row, entry, second, has_tree=has_tree):
                 gone.append(row.hash)
                 self._forget(row, entry)
-                continue
-            tree_is_right = row.size <= GROUP_SIZE or trees.get(str(row.hash)) == outboard_size(row.size)
-            if not tree_is_right and self._adopt(entry, second, row) != row.hash:
-                gone.append(row.hash)
                 continue
             if row.sha512 is not None and _inode(second.get(row.sha512.hex)) != entry.inode:
                 self._link_again(row)
@@ -87,6 +84,15 @@ class Recovery:
             if adopted is not None:
                 known.add(adopted)
         return known
+
+    def _is_sound(self, row: BlobRow, entry: Entry, second: dict[str, Entry], *, has_tree: bool) -> bool:
+        """A shared file that was touched, or copied with the directory, is hashed again, and so is a blob
+        that has lost its tree.
+        """
+        if entry.size != row.size:
+            return False
+        untouched = not row.linked or (entry.mtime_ns, entry.inode) == (row.mtime_ns, row.inode)
+        return (has_tree and untouched) or self._adopt(entry, second, row) == row.hash
 
     def _forget(self, row: BlobRow, entry: Entry | None) -> None:
         """A changed link is unlinked, and so is a file of our own that has the wrong size."""
@@ -135,7 +141,7 @@ class Recovery:
             if path_left is not None:
                 self._disk.unlink(path_left)
         others = entry.links > (1 if sha512 is None else 2)
-        linked = row.linked if row is not None else entry.is_symlink or others
+        linked = entry.is_symlink or others
         media_type = row.media_type if row is not None else None
         self._shelf.index.add_blobs(
             [
@@ -195,12 +201,6 @@ class Recovery:
         for entry in self._disk.entries(self._layout.trees):
             if _HASH.fullmatch(entry.name) and entry.name not in names:
                 self._disk.unlink(self._layout.trees / entry.name)
-
-
-def _is_same(row: BlobRow, entry: Entry) -> bool:
-    if entry.size != row.size:
-        return False
-    return not row.linked or (entry.mtime_ns, entry.inode) == (row.mtime_ns, row.inode)
 
 
 def _inode(entry: Entry | None) -> int:

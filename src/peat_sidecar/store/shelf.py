@@ -50,6 +50,8 @@ class Shelf:
         self.index = index
         self.naming = threading.RLock()
         """Held while names in `blobs/` and their rows change together."""
+        self.on_published: Callable[[BlobHash], None] = lambda blob_hash: None
+        """Told of each blob that is complete now, before the listeners."""
         self._listeners: dict[BlobHash, list[Listener]] = {}
         self._listening = threading.Lock()
 
@@ -105,6 +107,12 @@ class Shelf:
         status = os.fstat(fd)
         self.index.add_blobs([replace(row, linked=True, mtime_ns=status.st_mtime_ns, inode=status.st_ino)])
 
+    def remove_part(self, blob_hash: BlobHash) -> None:
+        """Removes the files of a partial blob."""
+        with translated(self.layout.partial):
+            for kind in ("have", "data", "tree"):
+                self.disk.unlink(self.layout.partial_file(blob_hash, kind))
+
     def info(self, row: BlobRow) -> BlobInfo:
         return BlobInfo(
             row.hash, row.sha256, row.sha512, row.size, row.media_type, True, row.size, row.linked
@@ -126,6 +134,7 @@ class Shelf:
             rows = [self.index.find(blob.names.hash) for blob in blobs]
         for blob in blobs:
             self._clear(blob)
+            self.on_published(blob.names.hash)
             self.announce(blob.names.hash, blob.size, ChunkRanges.all())
         return [self.info(row) for row in rows if row is not None]
 

@@ -49,12 +49,14 @@ class Store:
         self._catalog = catalog
         self._lock = lock
         self._partials = partials
-        self._open_partials: dict[BlobHash, PartialBlob] = {}
+        self._open_partials: dict[BlobHash, PartialBlob | None] = {}
+        """None while one is being opened."""
         self._downloads: set[Digest] = set()
         self._registering = threading.Lock()
         self._checkpointer = Checkpointer()
         self._hashers = ThreadPoolExecutor(_HASH_THREADS, "hash")
         self._closed = False
+        shelf.on_published = self._drop_part
 
     @classmethod
     def open(cls, data_dir: Path, *, disk: Disk | None = None) -> Self:
@@ -84,7 +86,8 @@ class Store:
             return
         self._closed = True
         for partial in list(self._open_partials.values()):
-            partial.close()
+            if partial is not None:
+                partial.close()
         self._checkpointer.close()
         self._hashers.shutdown()
         self._shelf.index.close()
@@ -131,7 +134,8 @@ class Store:
         if complete is not True and package is None:
             with self._registering:
                 states = list(self._partials.values())
-            infos = (state.info() for state in states)
+            # one that has come whole another way is listed as that
+            infos = (state.info() for state in states if self._shelf.find(state.hash) is None)
             found += (
                 info for info in infos if media_type in (None, info.media_type) and str(info.hash) > after
             )
@@ -250,25 +254,14 @@ class Store:
         with self._registering:
             if hash in self._open_partials:
                 raise Refused(f"blob {hash} is already being fetched; wait for that to end")
-            state = self._partials.get(hash) or PartialState.of(hash, None)
-            state.expected = expected or state.expected
-            state.media_type = media_type or state.media_type
-            partial = PartialBlob(
-                self._shelf,
-                state,
-                checkpointer=self._checkpointer,
-                hashers=self._hashers,
-                on_close=self._partial_closed,
-            )
-            self._partials[hash] = state
-            self._open_partials[hash] = partial
-        if size is not None:
-            try:
-                partial.set_size(size)
-            except BaseException:
-                partial.close()
-                raise
-        return partial
+            self._open_partials[hash] = None
+            state = self._partials.setdefault(hash, PartialState.of(hash, None))
+        try:
+            return self._open_partial(state, size, expected, media_type)
+        except BaseException:
+            with self._registering:
+                self._open_partials.pop(hash, None)
+            raise
 
     # handing out
 
@@ -310,9 +303,7 @@ class Store:
             if hash in self._open_partials:
                 raise Refused(f"blob {hash} is being fetched; cancel that first")
             del self._partials[hash]
-        for kind in ("have", "data", "tree"):
-            with translated(self._shelf.layout.partial):
-                self._shelf.disk.unlink(self._shelf.layout.partial_file(hash, kind))
+        self._shelf.remove_part(hash)
 
     # packages
 
@@ -373,6 +364,36 @@ class Store:
             size=lambda: state.size or 0,
             have=lambda: state.have,
         )
+
+    def _open_partial(
+        self, state: PartialState, size: int | None, expected: Digest | None, media_type: str | None
+    ) -> PartialBlob:
+        """Takes long where a crash left much to be hashed."""
+        state.expected = expected or state.expected
+        state.media_type = media_type or state.media_type
+        partial = PartialBlob(
+            self._shelf,
+            state,
+            checkpointer=self._checkpointer,
+            hashers=self._hashers,
+            on_close=self._partial_closed,
+        )
+        try:
+            if size is not None:
+                partial.set_size(size)
+        except BaseException:
+            partial.close()
+            raise
+        with self._registering:
+            self._open_partials[state.hash] = partial
+        return partial
+
+    def _drop_part(self, hash: BlobHash) -> None:
+        """A blob has come whole another way: what was fetched of it is dropped, unless that goes on."""
+        with self._registering:
+            if hash in self._open_partials or self._partials.pop(hash, None) is None:
+                return
+        self._shelf.remove_part(hash)
 
     def _partial_closed(self, partial: PartialBlob, gone: bool) -> None:
         with self._registering:
