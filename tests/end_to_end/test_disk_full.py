@@ -35,13 +35,13 @@ def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
     if request.param == "tmpfs":
-        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", place]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
     else:
         image = tmp_path / "image"
         with image.open("wb") as file:
             file.truncate(SIZE + (8 << 20))
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
-        command = ["mount", "-o", "loop", image, place]
+        command = ["mount", "-o", "loop", str(image), str(place)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
         pytest.skip(f"cannot mount {request.param} here: {mounted.stderr.strip()}")

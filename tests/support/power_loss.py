@@ -33,6 +33,9 @@ class QuickDisk(Disk):
     def sync_folder(self, path: Path) -> None:
         pass
 
+    def begin_sync(self, fd: int, offset: int, length: int) -> None:
+        pass
+
 
 @dataclass
 class _File:

@@ -94,6 +94,12 @@ class Disk:
         """Returns when data and size of the file are on disk."""
         os.fdatasync(fd)
 
+    def begin_sync(self, fd: int, offset: int, length: int) -> None:
+        """Has the kernel begin to write out a part, and does not wait. What is written already may leave the
+        page cache, so a part is named once.
+        """
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
     def protect(self, fd: int) -> None:
         """Read-only from now on, so that no slip of a tool changes a blob."""
         os.fchmod(fd, 0o444)

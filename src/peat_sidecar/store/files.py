@@ -1,14 +1,14 @@
 """The files behind a blob on its way in: data written in order while the disk is kept busy, and its tree."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from peat_sidecar.bao import GROUP_SIZE
 from peat_sidecar.store.disk import Disk
 
-SYNC_BYTES = 32 << 20
-"""Written in the background each time so much has come: the fsync at the end then finds little left to do."""
+BEGIN_SYNC_BYTES = 8 << 20
+"""The disk begins to write each time so much has come, so that the fsync at the end finds little left to do:
+that took a 300 MB import from 0.56 of the speed of SHA-256 alone to 0.97 (fsync in a thread: 0.84)."""
 
 Bytes = bytes | bytearray | memoryview
 
@@ -21,45 +21,23 @@ class DataFile:
         self.path = path
         self.fd = fd
         self.length = 0
-        self._synced = 0
-        self._syncing: Future[None] | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._begun = 0
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         self._disk.write_pieces(self.fd, pieces, self.length)
         self.length += sum(map(len, pieces))
-        if self.length - self._synced >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
-            self._sync_behind()
+        if self.length - self._begun >= BEGIN_SYNC_BYTES:
+            self._disk.begin_sync(self.fd, self._begun, self.length - self._begun)
+            self._begun = self.length
 
     def sync(self) -> None:
         """Returns when all is on disk."""
-        self._settle()
         self._disk.sync(self.fd)
 
     def close(self) -> None:
-        if self.fd >= 0:
-            try:
-                self._settle()
-            finally:
-                self._disk.close(self.fd)
-                self.fd = -1
-
-    def _sync_behind(self) -> None:
-        if self._syncing is not None:
-            self._syncing.result()
-        self._thread = self._thread or ThreadPoolExecutor(1, "sync")
-        self._syncing = self._thread.submit(self._disk.sync, self.fd)
-        self._synced = self.length
-
-    def _settle(self) -> None:
-        try:
-            if self._syncing is not None:
-                self._syncing.result()
-        finally:
-            self._syncing = None
-            if self._thread is not None:
-                self._thread.shutdown()
-                self._thread = None
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            self._disk.close(fd)
 
 
 class TreeFile:

@@ -30,11 +30,7 @@ class OpenFile:
         try:
             yield self._fd
         finally:
-            with self._lock:
-                self._users -= 1
-                last = self._closing and not self._users
-            if last:
-                self._disk.close(self._fd)
+            self._leave()
 
     def close(self) -> None:
         """At once, or when the last reader is done. Closing again does nothing."""
@@ -43,5 +39,12 @@ class OpenFile:
                 return
             self._closing = True
             last = not self._users
+        if last:
+            self._disk.close(self._fd)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = self._closing and not self._users
         if last:
             self._disk.close(self._fd)

@@ -20,7 +20,6 @@ from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store.checkpoints import Checkpointer
 from peat_sidecar.store.failures import translated
-from peat_sidecar.store.files import SYNC_BYTES
 from peat_sidecar.store.hashing import PIECE_BYTES, Digester, wants_sha512
 from peat_sidecar.store.have import HaveMap, encode_have
 from peat_sidecar.store.open_file import OpenFile
@@ -28,6 +27,7 @@ from peat_sidecar.store.records import BlobInfo
 from peat_sidecar.store.shelf import Finished, Shelf
 
 _CHECKPOINT_SECONDS = 1.0
+_CHECKPOINT_BYTES = 32 << 20
 _RECENT_PIECES = 8
 """Pieces kept in memory for the hash that runs along; it reads from the file what it misses."""
 
@@ -190,7 +190,7 @@ class PartialBlob:
                 listener(fresh)
             self._shelf.announce(state.hash, size, fresh)
         self._hash_along(offset, verified.data)
-        self._checkpointer.request(self, 0 if unsaved >= SYNC_BYTES else _CHECKPOINT_SECONDS)
+        self._checkpointer.request(self, 0 if unsaved >= _CHECKPOINT_BYTES else _CHECKPOINT_SECONDS)
 
     def checkpoint(self) -> None:
         """Makes all that is written until now durable."""

@@ -121,7 +121,8 @@ def test_small_blobs(store: Store, size: int) -> None:
     data = DATA[:size]
     blob_hash, pairs = tree_of(data)
     with store.partial(blob_hash, size) as partial:
-        assert not partial.complete
+        before = partial.complete
+        assert not before
         for piece in verified_pieces(data, pairs, ChunkRanges.all()):
             partial.write(piece)
         assert partial.complete
