@@ -34,7 +34,8 @@ class Pace:
     def measure(cls, children: DoomedChildren, *job: object) -> "Pace":
         began = time.perf_counter()
         children.start(*job)
-        children.wait_for("publishing")
+        lines = children.wait_for("publishing")
+        assert lines[-1] == "publishing", lines
         publishing = time.perf_counter()
         lines = children.wait_for("finished")
         assert lines[-1].startswith("finished"), lines

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,7 @@ from peat_sidecar.store import Store
 from tests.support.verified_pieces import verified_pieces
 
 _WAIT_SECONDS = 60
+_PART_CHUNKS = 1024
 
 
 class DoomedChildren:
@@ -118,13 +120,15 @@ def _import(store: Store, source: Path) -> None:
 def _fetch(store: Store, source: Path, tree: str, blob_hash: str, seed: str) -> None:
     """Most of it in order, some pieces in any order."""
     choose = random.Random(seed)
-    with (
-        source.open("rb") as file,
-        store.partial(BlobHash.parse(blob_hash), source.stat().st_size) as partial,
-    ):
+    size = source.stat().st_size
+    with source.open("rb") as file, store.partial(BlobHash.parse(blob_hash), size) as partial:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        missing = ChunkRanges.all() - partial.have
-        pieces = list(verified_pieces(data, Path(tree).read_bytes(), missing, 1024))  # type: ignore[arg-type]
+        pairs = Path(tree).read_bytes()
+        pieces = [
+            piece
+            for part in _parts(ChunkRanges.all().clamp(size) - partial.have)
+            for piece in verified_pieces(data, pairs, part, _PART_CHUNKS)  # type: ignore[arg-type]
+        ]
         for _ in range(len(pieces) // 10):
             at, to = choose.randrange(len(pieces)), choose.randrange(len(pieces))
             pieces[at], pieces[to] = pieces[to], pieces[at]
@@ -134,6 +138,14 @@ def _fetch(store: Store, source: Path, tree: str, blob_hash: str, seed: str) -> 
         _say("publishing")
         info = partial.finish()
     _say(f"finished {info.hash}")
+
+
+def _parts(missing: ChunkRanges) -> Iterator[ChunkRanges]:
+    """As asked of several peers: each part comes with all pairs that lead to it."""
+    for start, end in missing.intervals():
+        assert end is not None
+        for at in range(start, end, _PART_CHUNKS):
+            yield ChunkRanges.of(at, min(end, at + _PART_CHUNKS))
 
 
 def _say(line: str) -> None:
