@@ -34,10 +34,9 @@ class Platform:
     def parse(cls, text: str) -> Self:
         """From `os/architecture[/variant]`."""
         parts = text.strip().lower().split("/")
-        if len(parts) not in (2, 3) or not all(part.isascii() and part.isprintable() for part in parts):
+        plain = all(part and part.isascii() and part.isprintable() for part in parts)
+        if len(parts) not in (2, 3) or not plain:
             raise ConfigError(f"{text[:80]!r} is no platform; one looks like linux/amd64 or linux/arm/v7")
-        if not all(parts):
-            raise ConfigError(f"{text[:80]!r} is no platform: a part of it is empty")
         architecture = _ARCHITECTURES.get(parts[1], parts[1])
         return cls(parts[0], architecture, parts[2] if len(parts) == 3 else None)
 
