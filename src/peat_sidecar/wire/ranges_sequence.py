@@ -20,6 +20,7 @@ from peat_sidecar.wire.postcard import U64_MAX, Reader, encode_varint, encode_va
 
 RANGES_LIMIT = 1 << 16
 """Entries and boundaries of one request; as Python objects they take fifty times the room of their bytes."""
+_NONE = ChunkRanges.none()
 
 
 class TooManyRanges(RemoteProtocolError):
@@ -110,12 +111,14 @@ def encode_ranges(ranges: ChunkRanges) -> bytes:
 def parse_ranges(reader: Reader, limit: int = RANGES_LIMIT) -> ChunkRanges:
     """One set of chunks of at most so many boundaries."""
     count = reader.count(1)
+    if not count:
+        return _NONE
     if count > limit:
         raise TooManyRanges(
             f"the peer asks for a set of chunks with {count} boundaries; {limit} are the most"
         )
     boundaries = list(accumulate(reader.numbers(count)))
-    if boundaries and boundaries[-1] > U64_MAX:
+    if boundaries[-1] > U64_MAX:
         raise RemoteProtocolError("the peer asks for chunks beyond the 64-bit range")
     if any(left == right for left, right in pairwise(boundaries)):
         boundaries = _merged(boundaries)
