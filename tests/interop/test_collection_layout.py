@@ -1,6 +1,6 @@
 """The entries of a collection, laid out as files by their names, are an image layout that skopeo copies.
 
-Not here: Docker's manifest lists and indexes in indexes, which skopeo 1.9 copies from no layout, whoever wrote it.
+Not here: Docker's manifest lists and indexes in indexes, which skopeo 1.9 copies from no layout, ours or not.
 """
 
 import subprocess
