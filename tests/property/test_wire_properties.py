@@ -6,10 +6,10 @@ from itertools import accumulate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peat_sidecar.ranges import ChunkRanges
 
 from peat_sidecar.errors import ConfigError, RemoteProtocolError
 from peat_sidecar.ids import BlobHash, EndpointId
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.wire import (
     Collection,
     Get,

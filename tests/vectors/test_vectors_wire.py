@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peat_sidecar.ranges import ChunkRanges
 
 from peat_sidecar.errors import RemoteProtocolError
 from peat_sidecar.ids import BlobHash, EndpointId
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.wire import (
     Get,
     GetMany,

@@ -1,9 +1,9 @@
 """Items of Observe, however the stream is cut."""
 
 import pytest
-from peat_sidecar.ranges import ChunkRanges
 
 from peat_sidecar.errors import RemoteProtocolError
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.wire import ObserveItem, ObserveReader, encode_observe_item
 from peat_sidecar.wire.postcard import encode_varint
 

@@ -3,8 +3,8 @@
 import itertools
 
 import pytest
-from peat_sidecar.ranges import ChunkRanges
 
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.wire import RangesSeq
 from peat_sidecar.wire.postcard import U64_MAX, Reader
 from peat_sidecar.wire.ranges_sequence import encode_ranges_seq, parse_ranges_seq

@@ -4,10 +4,10 @@ import time
 import tracemalloc
 
 import pytest
-from peat_sidecar.ranges import ChunkRanges
 
 from peat_sidecar.errors import RemoteProtocolError
 from peat_sidecar.ids import BlobHash
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.wire import (
     ALPN,
     BODY_LIMIT,
