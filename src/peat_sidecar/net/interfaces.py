@@ -57,6 +57,10 @@ class Stream(Protocol):
         A connection that is closed earlier cuts off the tail."""
         ...
 
+    async def stopped(self) -> None:
+        """Returns when the peer wants no more of what is written here, or is gone; writes go on."""
+        ...
+
     async def reset(self, code: int) -> None:
         """Gives up writing, a pending write too: the peer sees the code and loses what it has not read."""
         ...

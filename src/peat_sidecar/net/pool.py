@@ -62,6 +62,11 @@ class Pool:
                 raise PeerUnavailable(f"dialling peer {peer.endpoint_id.short} was given up here") from None
             raise
 
+    def find(self, peer: EndpointId, alpn: bytes) -> Connection | None:
+        """The open connection to a peer, if there is one; nothing is dialled."""
+        entry = self._open.get((peer, alpn))
+        return None if entry is None or entry.connection.is_closed else entry.connection
+
     def close_peer(self, peer: EndpointId, code: int = 0, reason: bytes = b"") -> None:
         """Closes all connections to the peer, and stops dialling it."""
         for key in [key for key in self._dials if key[0] == peer]:

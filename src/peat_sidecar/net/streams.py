@@ -204,6 +204,10 @@ class WatchedStream:
         await self._quietly_reset(GIVEN_UP)
         raise self._silence("took nothing")()
 
+    async def stopped(self) -> None:
+        with contextlib.suppress(PeatError):
+            await self._send.stopped()
+
     async def reset(self, code: int) -> None:
         self._failed_write("was given up here")
         await self._writing.interrupt()

@@ -1,1 +1,22 @@
-"""transfer."""
+"""What moves packages: importer, exporter, provider, getter, and the table of what they are doing.
+
+The first two stand between the store and OCI sources and targets, the other two between the store and peers.
+"""
+
+from peat_sidecar.transfer.getter import Getter
+from peat_sidecar.transfer.patience import Patience
+from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.provider import Provider
+from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState
+
+__all__ = [
+    "Getter",
+    "Outcome",
+    "Patience",
+    "Progress",
+    "Provider",
+    "Transfer",
+    "TransferKind",
+    "TransferState",
+    "Transfers",
+]

@@ -1,0 +1,256 @@
+"""The getter: brings blobs and packages from a peer into the store, across breaks of the stream, the
+connection and the peer, and of this program when it is started again.
+
+A try asks for what is missing, whatever was lost and why; what came is never asked for again. One peer at a
+time for now. A blob that two transfers want is fetched by the first and awaited by the second.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
+from peat_sidecar.ids import BlobHash, Digest, PeerAddress
+from peat_sidecar.net import Connection, ConnectionClosed, Pool, StreamEnded, StreamReset
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, Walk, check_collection
+from peat_sidecar.ranges import ChunkRanges
+from peat_sidecar.store import BlobInfo, Store, StoredPackage
+from peat_sidecar.transfer.answers import Asking
+from peat_sidecar.transfer.holdings import holdings
+from peat_sidecar.transfer.large_blobs import LargeBlobs
+from peat_sidecar.transfer.package_listing import (
+    PackageListing,
+    fetch_listing,
+    read_small,
+    stored_listing,
+)
+from peat_sidecar.transfer.patience import Patience
+from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.small_blobs import SmallBlobs
+from peat_sidecar.transfer.wants import Want
+from peat_sidecar.wire import ALPN, ErrorCode, Get, RangesSeq
+
+T = TypeVar("T")
+_GAIN_BYTES = 16 << 10
+"""Less than this on the wire, with nothing verified, is no gain: a peer could send it for ever."""
+_COPY_BYTES = 1 << 20
+
+
+class Getter:
+    """One for the program. Errors name the peer; what came before an error stays in the store."""
+
+    def __init__(self, store: Store, pool: Pool, *, patience: Callable[[], Patience] = Patience) -> None:
+        self._store = store
+        self._pool = pool
+        self._patience = patience
+        self._active: dict[BlobHash, asyncio.Event] = {}
+        """Blobs that a transfer is at work on; the event is set when it is not any more."""
+
+    async def fetch_blob(
+        self,
+        blob_hash: BlobHash,
+        peer: PeerAddress,
+        progress: Progress,
+        *,
+        expected: Digest | None = None,
+        media_type: str | None = None,
+    ) -> BlobInfo:
+        """One blob. `NotFound` when the peer lacks it, `IntegrityError` when its bytes are not what is
+        expected.
+        """
+        info = self._store.find(blob_hash)
+        size = info.size if info is not None and info.complete else None
+        if size is None:
+            size = await self._persist(peer, progress, lambda link: _size(link, blob_hash, progress))
+        await self._fetch([Want(blob_hash, size, expected, media_type)], peer, progress)
+        info = self._store.find(blob_hash)
+        if info is None or not info.complete:
+            raise NotFound(f"blob {blob_hash} was removed while it was fetched; fetch it again")
+        return info
+
+    async def fetch_package(
+        self,
+        collection: BlobHash,
+        peer: PeerAddress,
+        progress: Progress,
+        *,
+        list_as: str | None = None,
+        expected: Digest | None = None,
+    ) -> StoredPackage:
+        """A package by its collection. The descriptors are walked from the root; a collection with other
+        names, entries or sizes than they name is refused.
+        """
+        listing = await asyncio.to_thread(stored_listing, collection, self._store)
+        if listing is None:
+            listing = await self._persist(
+                peer, progress, lambda link: fetch_listing(link, collection, self._store, progress)
+            )
+        if expected is not None and listing.root.digest != expected:
+            raise IntegrityError(
+                f"collection {collection} is of {listing.root.digest}, where {expected} is expected"
+            )
+        package = await self._walk(listing, peer, progress)
+        check_collection(listing.names, package)
+        progress.foreign = list(package.foreign)
+        wants = [_want(blob, listing) for blob in package.blobs]
+        progress.total_bytes, progress.total_blobs = package.total_bytes, len(wants)
+        await self._fetch(wants, peer, progress)
+        stored = _stored(package, collection, list_as)
+        await asyncio.to_thread(self._store.add_package, stored)
+        return stored
+
+    async def _walk(self, listing: PackageListing, peer: PeerAddress, progress: Progress) -> Package:
+        """Reads the documents from the root on; those that the collection does not name are absent."""
+        walk = Walk(listing.root)
+        while wanted := walk.wanted():
+            there = [each for each in wanted if each.digest in listing.hashes]
+            await self._fetch([_want(each, listing) for each in there], peer, progress)
+            for each in wanted:
+                if each.digest not in listing.hashes:
+                    walk.absent(each)
+                    continue
+                raw = await asyncio.to_thread(read_small, self._store, each.digest, DOCUMENT_LIMIT_BYTES)
+                if raw is None:
+                    raise NotFound(f"manifest {each.digest} was removed while it was fetched; fetch it again")
+                walk.feed(each, raw)
+        return walk.package()
+
+    # ---- blobs
+
+    async def _fetch(self, wants: Sequence[Want], peer: PeerAddress, progress: Progress) -> None:
+        """Brings all of them here. Blobs that another transfer is at work on are left to it at first."""
+        progress.total_bytes = progress.total_bytes or sum(want.size for want in wants)
+        progress.total_blobs = progress.total_blobs or len(wants)
+        progress.done_bytes = progress.done_blobs = progress.skipped_bytes = 0
+        while lacking := await asyncio.to_thread(self._lacking, wants, progress):
+            free = [want for want in lacking if want.hash not in self._active]
+            if not free:
+                busy = lacking[0].hash
+                progress.waiting_for = f"another transfer, which fetches blob {busy}"
+                await self._active[busy].wait()
+                continue
+            done = asyncio.Event()
+            self._active |= {want.hash: done for want in free}
+            try:
+                await self._persist(peer, progress, partial(self._try, free, progress))
+            finally:
+                for want in free:
+                    self._active.pop(want.hash, None)
+                done.set()
+
+    async def _try(self, wants: Sequence[Want], progress: Progress, connection: Connection) -> None:
+        lacking = await asyncio.to_thread(self._lacking, wants)
+        await SmallBlobs(self._store, connection, progress).fetch(want for want in lacking if want.is_small)
+        await LargeBlobs(self._store, connection, progress).fetch(
+            want for want in lacking if not want.is_small
+        )
+
+    def _lacking(self, wants: Sequence[Want], progress: Progress | None = None) -> list[Want]:
+        """Those that are not complete here, each once; counts what is here. Blocks."""
+        lacking: dict[BlobHash, Want] = {}
+        present = complete = 0
+        for want in wants:
+            self._require_same(want)
+            info = self._store.find(want.hash)
+            present += min(info.present, want.size) if info is not None else 0
+            if info is not None and info.complete and self._is_proven(info, want):
+                complete += 1
+            else:
+                lacking.setdefault(want.hash, want)
+        if progress is not None:
+            progress.skipped_bytes += max(0, present - progress.done_bytes)
+            progress.done_bytes, progress.done_blobs = present, complete
+        return list(lacking.values())
+
+    def _require_same(self, want: Want) -> None:
+        """A digest that is proven here already must have the hash that is claimed for it."""
+        known = self._store.find(want.digest) if want.digest is not None else None
+        if known is not None and known.complete and known.hash != want.hash:
+            raise IntegrityError(
+                f"{want.digest} is blob {known.hash}, and the peer says that it is {want.hash}"
+            )
+
+    def _is_proven(self, info: BlobInfo, want: Want) -> bool:
+        """Whether a complete blob is what the digest promises; a SHA-512 may have to be worked out first."""
+        if info.size != want.size:
+            raise IntegrityError(f"blob {want.hash} has {info.size} bytes, and not {want.size} as was said")
+        if want.digest is None or want.digest in (info.digest, info.sha512):
+            return True
+        if want.digest.algorithm != "sha512" or info.sha512 is not None:
+            raise IntegrityError(f"blob {want.hash} is {info.digest}, and not {want.digest} as was said")
+        with (
+            self._store.reader(want.hash) as reader,
+            self._store.writer(info.size, expected=want.digest, media_type=want.media_type) as writer,
+        ):
+            for offset in range(0, info.size, _COPY_BYTES):
+                writer.write(reader.read(offset, min(_COPY_BYTES, info.size - offset)))
+            writer.finish()
+        return True
+
+    # ---- tries
+
+    async def _persist(
+        self, peer: PeerAddress, progress: Progress, work: Callable[[Connection], Awaitable[T]]
+    ) -> T:
+        """Does work over a connection to the peer, again after each break, as long as that makes sense.
+
+        A peer that was never reached is given up at once: most likely its address is wrong.
+        """
+        patience = self._patience()
+        met = False
+        while True:
+            connection: Connection | None = None
+            before, wire_before = progress.done_bytes, progress.wire_bytes
+            try:
+                connection = await self._pool.connection(peer, ALPN)
+                met = True
+                return await work(connection)
+            except StreamReset as reset:
+                if reset.code != ErrorCode.INTERNAL:
+                    raise
+                failure: PeerUnavailable = reset
+            except PeerUnavailable as error:
+                refused = isinstance(error, ConnectionClosed) and error.code == ErrorCode.PERMISSION
+                if refused or not met:
+                    raise
+                failure = error
+            if connection is not None and not isinstance(failure, StreamEnded | StreamReset):
+                self._pool.discard(connection)
+            if progress.done_bytes > before or progress.wire_bytes - wire_before >= _GAIN_BYTES:
+                patience.gained()
+            progress.waiting_for = f"{failure}; trying again"
+            await patience.bear(failure, reached=connection is not None)
+
+
+async def _size(connection: Connection, blob_hash: BlobHash, progress: Progress) -> int:
+    """The size of a blob, proven by its last chunk; only claimed where the peer does not hold that."""
+    last = ChunkRanges.LAST
+    try:
+        async with Asking(connection, Get(blob_hash, RangesSeq.blob(last)), progress) as answer:
+            size = await answer.size(blob_hash)
+            async with contextlib.aclosing(answer.runs(blob_hash, size, last)) as runs:
+                async for _ in runs:
+                    pass
+            return size
+    except StreamReset as reset:
+        if reset.code != ErrorCode.INTERNAL:
+            raise
+    item = await holdings(connection, blob_hash)
+    if not item.ranges or not item.size:
+        raise NotFound(f"peer {connection.remote_id.short} does not hold blob {blob_hash}; ask another peer")
+    return item.size
+
+
+def _want(blob: Descriptor, listing: PackageListing) -> Want:
+    return Want(listing.hashes[blob.digest], blob.size, blob.digest, blob.media_type)
+
+
+def _stored(package: Package, collection: BlobHash, list_as: str | None) -> StoredPackage:
+    document = package.documents[package.root.digest]
+    root = Descriptor(
+        package.root.media_type, package.root.digest, package.root.size, artifact_type=document.artifact_type
+    )
+    digests = tuple(blob.digest for blob in package.blobs)
+    return StoredPackage(list_as, root, collection, digests, package.total_bytes)

@@ -1,0 +1,186 @@
+"""The provider: answers what admitted peers ask for. One task for each connection, one for each of its
+streams.
+
+What a peer can make it do is bounded: the length and time of a request, the ranges in it, how many are
+answered at once (to one peer and in all), what is read beyond what is sent, and the silence in which a peer
+may leave an answer untaken. Push is refused. A stream that cannot be answered is reset before the first byte,
+or ended early after a valid beginning, which getters keep (a reset makes them lose what they have not read
+yet).
+"""
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import Iterator
+
+import structlog
+
+from peat_sidecar.errors import PeatError, PeerUnavailable, RemoteProtocolError
+from peat_sidecar.ids import EndpointId
+from peat_sidecar.net import Connection, Stream
+from peat_sidecar.store import Store
+from peat_sidecar.transfer.answering import answer
+from peat_sidecar.transfer.observing import observe
+from peat_sidecar.wire import (
+    REQUEST_LIMIT,
+    ErrorCode,
+    Get,
+    GetMany,
+    Observe,
+    Push,
+    Request,
+    TooManyRanges,
+    parse_request,
+)
+
+REQUEST_SECONDS = 60.0
+"""How long a request may take to come; ours have under 40 KB."""
+ANSWERS_PER_PEER = 16
+ANSWERS = 32
+"""In all; each holds up to two pieces here and 1.25 MB in the transport."""
+OBSERVERS_PER_CONNECTION = 32
+"""Fewer than the 100 streams of a connection, so that some are left for answers."""
+RANGES_LIMIT = 8192
+"""Entries and boundaries of one request, before anything is made of them."""
+_PIECE_BYTES = 1 << 20
+
+_log = structlog.get_logger(__name__)
+
+
+class Provider:
+    """Serves connections, which were admitted before they came here."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._answers = asyncio.Semaphore(ANSWERS)
+        self._by_peer: weakref.WeakValueDictionary[EndpointId, asyncio.Semaphore] = (
+            weakref.WeakValueDictionary()
+        )
+        self.sent_bytes = 0
+        """Bytes of answers that were handed to the transport."""
+        self.answered = 0
+        """Requests that were answered to their end."""
+        self.refused = 0
+        """Requests that were no requests, or asked for what is not here or not allowed."""
+
+    async def serve(self, connection: Connection) -> None:
+        """Answers the connection's streams until it is closed."""
+        slots = self._by_peer.setdefault(connection.remote_id, asyncio.Semaphore(ANSWERS_PER_PEER))
+        session = _Session(self, slots)
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            while (stream := await connection.accept_stream()) is not None:
+                task = asyncio.create_task(session.serve(stream), name="answer a peer")
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _answer(self, stream: Stream, request: Get | GetMany) -> None:
+        """Writes an answer, reading the next piece while one is sent."""
+        pieces = answer(self._store, request, piece_bytes=_PIECE_BYTES)
+        sent = False
+        reading = _next(pieces)
+        try:
+            while piece := await reading:
+                reading = _next(pieces)
+                await stream.write(piece)
+                sent = True
+                self.sent_bytes += len(piece)
+            await stream.finish()
+            self.answered += 1
+        except PeerUnavailable:
+            raise
+        except PeatError as error:
+            self.refused += 1
+            _log.info("cannot answer a peer", peer=stream.remote_id.short, why=str(error))
+            if sent:
+                await stream.finish()
+            else:
+                limit = isinstance(error, TooManyRanges)
+                await stream.reset(ErrorCode.LIMIT if limit else ErrorCode.INTERNAL)
+                return
+        finally:
+            # A thread may be inside the generator still; it is closed, and with it its file, when that is
+            # done.
+            reading.add_done_callback(lambda done: _close(pieces, done))
+        await stream.drained()
+
+    async def _observe(self, stream: Stream, request: Observe) -> None:
+        await observe(self._store, request.hash, stream)
+
+
+class _Session:
+    """What belongs to one connection."""
+
+    def __init__(self, provider: Provider, slots: asyncio.Semaphore) -> None:
+        self._provider = provider
+        self._slots = slots
+        self._observers = 0
+
+    async def serve(self, stream: Stream) -> None:
+        """Reads one request and answers it; never raises, but for a cancel."""
+        try:
+            async with self._slots, self._provider._answers:
+                request = await self._read(stream)
+                if isinstance(request, Get | GetMany):
+                    await self._provider._answer(stream, request)
+            if isinstance(request, Observe):
+                await self._observe(stream, request)
+        except PeerUnavailable as error:
+            _log.debug("a peer left before its answer ended", why=str(error))
+        except Exception:  # noqa: BLE001 - the edge of the stream's task
+            _log.exception("a request could not be answered", peer=stream.remote_id.short)
+            await stream.reset(ErrorCode.INTERNAL)
+
+    async def _read(self, stream: Stream) -> Request | None:
+        """The request; None when it was refused."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                request = parse_request(await stream.read_to_end(REQUEST_LIMIT), ranges_limit=RANGES_LIMIT)
+            if not isinstance(request, Push):
+                return request
+            _log.warning("a peer wanted to push, which is refused", peer=stream.remote_id.short)
+            await stream.reset(ErrorCode.PERMISSION)
+        except TooManyRanges as error:
+            _log.warning("a peer asks for too much", peer=stream.remote_id.short, why=str(error))
+            await stream.reset(ErrorCode.LIMIT)
+        except RemoteProtocolError as error:
+            # Nothing and a clean end is what the Rust provider answers.
+            _log.warning("a peer sent no request", peer=stream.remote_id.short, why=str(error))
+            await self._refuse_unread(stream)
+        except TimeoutError:
+            _log.warning("a peer did not finish its request", peer=stream.remote_id.short)
+            await stream.reset(ErrorCode.LIMIT)
+        self._provider.refused += 1
+        return None
+
+    async def _refuse_unread(self, stream: Stream) -> None:
+        await stream.stop(ErrorCode.INTERNAL)
+        with contextlib.suppress(PeerUnavailable):
+            await stream.finish()
+
+    async def _observe(self, stream: Stream, request: Observe) -> None:
+        if self._observers >= OBSERVERS_PER_CONNECTION:
+            self._provider.refused += 1
+            await stream.reset(ErrorCode.LIMIT)
+            return
+        self._observers += 1
+        try:
+            await self._provider._observe(stream, request)
+        finally:
+            self._observers -= 1
+
+
+def _next(pieces: Iterator[bytes]) -> asyncio.Future[bytes]:
+    """The next piece, read in a thread; b"" at the end."""
+    return asyncio.ensure_future(asyncio.to_thread(next, pieces, b""))
+
+
+def _close(pieces: Iterator[bytes], done: asyncio.Future[bytes]) -> None:
+    if not done.cancelled():
+        done.exception()
+    with contextlib.suppress(ValueError):  # running still: the interpreter closes it when it is dropped
+        pieces.close()  # type: ignore[attr-defined]

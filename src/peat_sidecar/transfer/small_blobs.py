@@ -1,0 +1,84 @@
+"""Small blobs, fetched many in a request and kept within a second of their coming."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+
+from peat_sidecar.ids import EMPTY_HASH
+from peat_sidecar.net import Connection
+from peat_sidecar.ranges import ChunkRanges
+from peat_sidecar.store import Store
+from peat_sidecar.transfer.answers import Asking, or_lacking
+from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.sharing import share
+from peat_sidecar.transfer.wants import Want
+from peat_sidecar.wire import GetMany, RangesSeq
+
+_BATCH_BLOBS = 256
+_BATCH_BYTES = 1 << 20
+_BATCHES_AT_ONCE = 2
+"""One comes while another is written to disk."""
+_KEEP_SECONDS = 1.0
+
+
+class SmallBlobs:
+    """Over one connection. Tries nothing twice: what came before an error is kept, the rest is asked for
+    again.
+    """
+
+    def __init__(self, store: Store, connection: Connection, progress: Progress) -> None:
+        self._store = store
+        self._connection = connection
+        self._progress = progress
+
+    async def fetch(self, wants: Iterable[Want]) -> None:
+        """All of them, into the store."""
+        left = batches(wants)
+
+        async def following() -> list[Want] | None:
+            return next(left, None)
+
+        await share(following, self._fetch_batch, _BATCHES_AT_ONCE)
+
+    async def _fetch_batch(self, batch: Sequence[Want]) -> None:
+        asked = [want for want in batch if want.hash != EMPTY_HASH]
+        await self._keep([(want, b"") for want in batch if want.hash == EMPTY_HASH])
+        if not asked:
+            return
+        whole = RangesSeq.of(dict.fromkeys(range(len(asked)), ChunkRanges.all()))
+        request = GetMany(tuple(want.hash for want in asked), whole)
+        arrived: list[tuple[Want, bytes]] = []
+        kept_at = asyncio.get_running_loop().time()
+        try:
+            async with (
+                or_lacking(self._connection, f"blob {asked[0].hash}"),
+                Asking(self._connection, request, self._progress) as answer,
+            ):
+                for want in asked:
+                    arrived.append((want, await answer.blob(want.hash, expected=want.size)))
+                    now = asyncio.get_running_loop().time()
+                    if now - kept_at >= _KEEP_SECONDS:
+                        keep, arrived, kept_at = arrived, [], now
+                        await self._keep(keep)
+        finally:
+            await self._keep(arrived)
+
+    async def _keep(self, arrived: Sequence[tuple[Want, bytes]]) -> None:
+        if arrived:
+            items = [(data, want.digest, want.media_type) for want, data in arrived]
+            await asyncio.to_thread(self._store.put_many, items)
+            self._progress.done_bytes += sum(want.size for want, _ in arrived)
+            self._progress.done_blobs += len(arrived)
+
+
+def batches(wants: Iterable[Want]) -> Iterator[list[Want]]:
+    """Blobs for one request each."""
+    batch: list[Want] = []
+    size = 0
+    for want in wants:
+        if batch and (len(batch) == _BATCH_BLOBS or size + want.size > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(want)
+        size += want.size
+    if batch:
+        yield batch
