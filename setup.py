@@ -71,7 +71,7 @@ setup(
         Extension(
             "peat_sidecar.bao._kernel",
             sources=["src/peat_sidecar/bao/kernel.c"],
-            depends=["src/peat_sidecar/bao/kernel_lanes.h"],
+            depends=["src/peat_sidecar/bao/kernel_hashing.h", "src/peat_sidecar/bao/kernel_lanes.h"],
             define_macros=[("Py_LIMITED_API", "0x030B0000")],
             extra_compile_args=["-O3", "-std=gnu11", "-fvisibility=hidden"],
             py_limited_api=True,

@@ -13,7 +13,7 @@ _PIECE_BYTES = RUN_CHUNKS * CHUNK_SIZE
 class TreeBuilder:
     """Builds the tree of a blob of known size piece by piece, each a complete subtree of 1 MiB.
 
-    `write(offset, pairs)` gets every pair of the outboard once, in stretches and in no certain order. Driven by
+    `write(offset, pairs)` gets every pair of the outboard once, in stretches, in any order. Driven by
     one thread. Whole pieces are hashed where they lie; others are copied together first.
     """
 

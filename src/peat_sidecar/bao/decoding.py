@@ -50,7 +50,7 @@ class Decoder:
         self._advance()
 
     def feed(self, data: bytes | bytearray | memoryview) -> Verified | None:
-        """Verifies exactly `needed` bytes. IntegrityError: they are not this blob's, or its size is another."""
+        """Verifies exactly `needed` bytes. IntegrityError: they are not the blob's, or its size is wrong."""
         run = self._run
         if run is None or len(data) != self.needed:
             raise ValueError(f"the next step takes {self.needed} bytes, not {len(data)}")

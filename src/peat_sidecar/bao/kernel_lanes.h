@@ -1,6 +1,6 @@
 /* One instruction set of the kernel: LANES chunks, or LANES parents, hashed side by side.
  *
- * Included by kernel.c once for each width, between the pragmas that allow the instructions. It wants LANES
+ * Included by kernel_hashing.h once for each width, between the pragmas that allow the instructions. It wants LANES
  * (4, 8 or 16) and SUFFIX (appended to each name), and gives hash_chunks and hash_parents. The vectors are
  * those of GCC and Clang, so the same text serves x86 and ARM; both must be little-endian.
  *
@@ -124,31 +124,12 @@ LANES_INLINE void NAME(transpose)(VECTOR *rows)
         v[b] = ROTATE(v[b], 7);       \
     } while (0)
 
-#define ROUND(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15) \
-    do {                                                                           \
-        MIX(0, 4, 8, 12, m[s0], m[s1]);                                            \
-        MIX(1, 5, 9, 13, m[s2], m[s3]);                                            \
-        MIX(2, 6, 10, 14, m[s4], m[s5]);                                           \
-        MIX(3, 7, 11, 15, m[s6], m[s7]);                                           \
-        MIX(0, 5, 10, 15, m[s8], m[s9]);                                           \
-        MIX(1, 6, 11, 12, m[s10], m[s11]);                                         \
-        MIX(2, 7, 8, 13, m[s12], m[s13]);                                          \
-        MIX(3, 4, 9, 14, m[s14], m[s15]);                                          \
-    } while (0)
-
-/* The compression function in every lane. `v` holds the state's first eight and last four words; the
- * message words are indexed by constants, which keeps them in registers. */
+/* The compression function in every lane. `v` holds the state's first eight and last four words. */
 LANES_INLINE void NAME(compress)(VECTOR *v, const VECTOR *m)
 {
     for (int i = 0; i < 4; i++)
         v[8 + i] = NAME(all_lanes)(INITIAL[i]);
-    ROUND(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    ROUND(2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8);
-    ROUND(3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1);
-    ROUND(10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6);
-    ROUND(12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4);
-    ROUND(9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7);
-    ROUND(11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13);
+    ROUNDS;
     for (int i = 0; i < 8; i++)
         v[i] ^= v[8 + i];
 }
@@ -227,6 +208,5 @@ static void NAME(hash_parents)(const uint32_t *in, uint32_t *out)
 #undef EVEN_WORDS
 #undef ODD_WORDS
 #undef MIX
-#undef ROUND
 #undef LANES
 #undef SUFFIX
