@@ -10,7 +10,7 @@ from peat_sidecar.bao.checking import check_groups
 from peat_sidecar.bao.decoding import Decoder, Verified
 from peat_sidecar.bao.encoding import body_length, encode
 from peat_sidecar.bao.kernel import KERNEL, kernel_names, use_kernel
-from peat_sidecar.bao.tree import Pair, Run, group_count, outboard_size, plan
+from peat_sidecar.bao.tree import RUN_CHUNKS, Pair, Run, group_count, outboard_size, plan
 from peat_sidecar.ranges import CHUNK_SIZE, GROUP_CHUNKS, GROUP_SIZE, chunk_count
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "GROUP_CHUNKS",
     "GROUP_SIZE",
     "KERNEL",
+    "RUN_CHUNKS",
     "Decoder",
     "Pair",
     "Run",

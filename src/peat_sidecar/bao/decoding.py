@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from peat_sidecar.bao import kernel
-from peat_sidecar.bao.tree import PAIR_SIZE, RUN_CHUNKS, Pair, Run, plan
+from peat_sidecar.bao.tree import PAIR_SIZE, RUN_CHUNKS, Pair, Run, plan, require_run_chunks
 from peat_sidecar.errors import IntegrityError
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges
@@ -29,8 +29,10 @@ class Decoder:
     """Verifies what a provider sends of a blob whose size it has said.
 
     Take `needed` bytes from the stream and `feed` them, until `needed` is 0. One step is a run and the pairs
-    that lead to it: at most `run_chunks` KiB and 1/128 and 4 KiB more, whatever size is claimed. When `feed`
+    that lead to it: at most `run_chunks` KiB, 1/256 of that, and 4 KiB, whatever size is claimed. When `feed`
     fails nothing has changed.
+
+    An empty blob has no step: that a blob is empty is verified at once, and IntegrityError when it is not.
     """
 
     def __init__(
@@ -38,7 +40,8 @@ class Decoder:
     ) -> None:
         self._hash = blob_hash
         self._size = size
-        self._steps = plan(size, ranges, run_chunks)
+        self._run_chunks = require_run_chunks(run_chunks)
+        self._steps = plan(size, ranges, lambda: self._run_chunks)
         self._expected = [blob_hash.value]
         """Chaining values of the subtrees that are still to come, the next one last."""
         self.size_proven = False
@@ -48,6 +51,17 @@ class Decoder:
         self.needed = 0
         """Bytes that the next `feed` takes; 0: everything is verified."""
         self._advance()
+        if size == 0 and ranges:
+            self.feed(b"")
+
+    @property
+    def run_chunks(self) -> int:
+        """The most chunks of one step; may be set at any time, and holds for the steps after the next one."""
+        return self._run_chunks
+
+    @run_chunks.setter
+    def run_chunks(self, value: int) -> None:
+        self._run_chunks = require_run_chunks(value)
 
     def feed(self, data: bytes | bytearray | memoryview) -> Verified | None:
         """Verifies exactly `needed` bytes. IntegrityError: they are not the blob's, or its size is wrong."""

@@ -7,7 +7,7 @@ part.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from peat_sidecar.ranges import CHUNK_SIZE, GROUP_CHUNKS, GROUP_SIZE, ChunkRanges, chunk_count
@@ -89,16 +89,29 @@ def outboard_offset(total: int, start: int, chunks: int) -> int:
     return offset
 
 
-def plan(size: int, ranges: ChunkRanges, run_chunks: int = RUN_CHUNKS) -> Iterator[Pair | Run]:
+def plan(
+    size: int, ranges: ChunkRanges, run_chunks: int | Callable[[], int] = RUN_CHUNKS
+) -> Iterator[Pair | Run]:
     """What a provider sends of a blob of `size` bytes, in order, in runs of at most `run_chunks` chunks (a
-    power of two, 16 or more). Lazy: it costs what is taken from it, whatever size is claimed.
+    power of two, 16 or more; a function is asked before each step). Lazy: it costs what is taken from it,
+    whatever size is claimed.
     """
-    if size < 0 or run_chunks < GROUP_CHUNKS or run_chunks & (run_chunks - 1):
-        raise ValueError("a plan needs a size, and runs of a power of two of chunks, 16 or more")
+    if size < 0:
+        raise ValueError("a plan needs a size")
+    if isinstance(run_chunks, int):
+        fixed = require_run_chunks(run_chunks)
+        return _walk(size, ranges.clamp(size).boundaries, lambda: fixed)
     return _walk(size, ranges.clamp(size).boundaries, run_chunks)
 
 
-def _walk(size: int, boundaries: tuple[int, ...], run_chunks: int) -> Iterator[Pair | Run]:
+def require_run_chunks(run_chunks: int) -> int:
+    """The same number; ValueError when runs cannot have that length."""
+    if run_chunks < GROUP_CHUNKS or run_chunks & (run_chunks - 1):
+        raise ValueError("a plan needs runs of a power of two of chunks, 16 or more")
+    return run_chunks
+
+
+def _walk(size: int, boundaries: tuple[int, ...], run_chunks: Callable[[], int]) -> Iterator[Pair | Run]:
     """In pre-order, as iroh-blobs does: a leaf is a chunk, or up to a group that is wanted as a whole."""
     if not boundaries:
         return
@@ -109,7 +122,7 @@ def _walk(size: int, boundaries: tuple[int, ...], run_chunks: int) -> Iterator[P
     right_place: tuple[int, int | None]
     while waiting:
         start, chunks, offset, in_group = waiting.pop()
-        if chunks == 1 or (chunks <= run_chunks and has_all(boundaries, start, start + chunks)):
+        if chunks == 1 or (chunks <= run_chunks() and has_all(boundaries, start, start + chunks)):
             length = min(size, (start + chunks) * CHUNK_SIZE) - start * CHUNK_SIZE
             yield Run(start, length, offset, outboard_size(length), chunks == total)
             continue
