@@ -1,0 +1,128 @@
+"""Nodes for tests of transfers: store, endpoint (in memory or on Iroh), provider and getter."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from peat_sidecar.ids import BlobHash, Digest, PeerAddress
+from peat_sidecar.mesh import Peers
+from peat_sidecar.net import Endpoint, Pool
+from peat_sidecar.packages import Descriptor, collection_names, layout_files, parse_manifest
+from peat_sidecar.packages import assemble as assemble_package
+from peat_sidecar.store import Store, StoredPackage
+from peat_sidecar.transfer import Getter, Patience, Provider
+from peat_sidecar.wire import Collection, encode_collection
+from tests.support.networks import Network, address_of, network
+
+T = TypeVar("T")
+WAIT_SECONDS = 30
+
+
+@dataclass
+class Node:
+    """One node; `address` is how others dial it."""
+
+    store: Store
+    endpoint: Endpoint
+    pool: Pool
+    provider: Provider
+    getter: Getter
+    peers: Peers
+    serving: asyncio.Task[None]
+
+    @property
+    def address(self) -> PeerAddress:
+        return address_of(self.endpoint)
+
+    async def vanish(self) -> None:
+        """The end of the node's network; the store goes on."""
+        await self.pool.close()
+        await self.endpoint.close()
+        await asyncio.wait_for(self.serving, WAIT_SECONDS)
+
+
+def hasty() -> Patience:
+    """Tries again at once, and gives up soon."""
+
+    async def sleep(_: float) -> None:
+        await asyncio.sleep(0.01)
+
+    return Patience(give_up_seconds=20, sleep=sleep)
+
+
+async def start_node(store: Store, made: Network, *, stall_seconds: float = 5.0) -> Node:
+    peers = Peers()
+    endpoint = await made.endpoint(stall_seconds=stall_seconds)
+    pool = Pool(endpoint)
+    provider = Provider(store)
+    serving = asyncio.create_task(peers.run(endpoint, pool, provider))
+    return Node(store, endpoint, pool, provider, Getter(store, pool, patience=hasty), peers, serving)
+
+
+@contextlib.asynccontextmanager
+async def two_nodes(
+    directory: Path, kind: str = "memory", *, stall_seconds: float = 5.0
+) -> AsyncIterator[tuple[Node, Node, Network]]:
+    """A providing node and a getting one."""
+    async with network(kind) as made:
+        with Store.open(directory / "provider") as one, Store.open(directory / "getter") as other:
+            provider = await start_node(one, made, stall_seconds=stall_seconds)
+            getter = await start_node(other, made, stall_seconds=stall_seconds)
+            try:
+                yield provider, getter, made
+            finally:
+                await provider.vanish()
+                await getter.vanish()
+
+
+async def bounded(work: Awaitable[T], seconds: float = WAIT_SECONDS) -> T:
+    """Every wait of a test has an end."""
+    return await asyncio.wait_for(work, seconds)
+
+
+async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    """Returns when the condition holds; looks at it each time the loop comes round."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the counters that tests look at raise no events
+            await asyncio.sleep(0)
+
+
+def sha256_of(data: bytes) -> Digest:
+    return Digest("sha256", hashlib.sha256(data).hexdigest())
+
+
+def content(store: Store, name: BlobHash) -> bytes:
+    """A complete blob's bytes."""
+    with store.reader(name) as reader:
+        return reader.read(0, reader.size)
+
+
+def put_package(store: Store, manifest: bytes, blobs: list[bytes]) -> StoredPackage:
+    """A package by hand: its blobs, its collection and its row."""
+    document = parse_manifest(manifest, None)
+    root = document.descriptor
+    package = assemble_package(root, {root.digest: manifest})
+    types = {blob.digest: blob.media_type for blob in package.blobs}
+    hashes = {}
+    for data in [manifest, *blobs]:
+        digest = sha256_of(data)
+        hashes[digest] = store.put(data, expected=digest, media_type=types.get(digest)).hash
+    files = [store.put(data).hash for _, data in layout_files(package)]
+    entries = Collection(
+        collection_names(package), (*files, *(hashes[blob.digest] for blob in package.blobs))
+    )
+    metadata, sequence = encode_collection(entries)
+    store.put(metadata)
+    stored = StoredPackage(
+        None,
+        Descriptor(root.media_type, root.digest, root.size, artifact_type=document.artifact_type),
+        store.put(sequence).hash,
+        tuple(blob.digest for blob in package.blobs),
+        package.total_bytes,
+    )
+    store.add_package(stored)
+    return stored
