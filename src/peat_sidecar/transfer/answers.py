@@ -5,10 +5,11 @@ sizes against what is expected or the most that is allowed, bodies by the size a
 for.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from peat_sidecar.bao import Decoder, Verified
+from peat_sidecar.bao import GROUP_CHUNKS, RUN_CHUNKS, Decoder, Verified
 from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.net import Connection, Stream, StreamReset
@@ -16,15 +17,33 @@ from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.wire import SIZE_BYTES, ErrorCode, Get, GetMany, encode_request, parse_size
 
+LONG_SECONDS = 0.5
 _GIVEN_UP = 0
+
+
+class Pace:
+    """How much is read before it is verified and kept: half a second's worth, so that a break on a slow link
+    costs no more, and up to 1 MiB on a fast one, where that is fastest (64 KiB: 243 MB/s, 1 MiB: 347).
+    """
+
+    def __init__(self) -> None:
+        self.run_chunks = GROUP_CHUNKS
+
+    def took(self, seconds: float) -> None:
+        """The last run came within that time."""
+        if seconds > LONG_SECONDS:
+            self.run_chunks = max(GROUP_CHUNKS, self.run_chunks // 2)
+        elif seconds < LONG_SECONDS / 4:
+            self.run_chunks = min(RUN_CHUNKS, self.run_chunks * 2)
 
 
 class Answer:
     """One answer. Blobs are read in the order of the request, each to its end."""
 
-    def __init__(self, stream: Stream, progress: Progress) -> None:
+    def __init__(self, stream: Stream, progress: Progress, pace: Pace) -> None:
         self._stream = stream
         self._progress = progress
+        self._pace = pace
         self._peer = stream.remote_id.short
 
     async def size(
@@ -49,15 +68,18 @@ class Answer:
         self, blob_hash: BlobHash, size: int, ranges: ChunkRanges
     ) -> AsyncGenerator[Verified, None]:
         """The body that follows the size, run by run. `IntegrityError` for bytes that are not the blob's."""
-        decoder = Decoder(blob_hash, size, ranges)
-        while needed := decoder.needed:
-            data = await self._read(needed)
-            try:
-                verified = decoder.feed(data)
-            except IntegrityError as error:
-                raise IntegrityError(f"peer {self._peer} sent wrong bytes: {error}") from None
-            if verified is not None:
-                yield verified
+        clock = asyncio.get_running_loop().time
+        try:
+            decoder = Decoder(blob_hash, size, ranges, self._pace.run_chunks)
+            while needed := decoder.needed:
+                begun = clock()
+                data = await self._read(needed)
+                self._pace.took(clock() - begun)
+                decoder.run_chunks = self._pace.run_chunks
+                if verified := decoder.feed(data):
+                    yield verified
+        except IntegrityError as error:
+            raise IntegrityError(f"peer {self._peer} sent wrong bytes: {error}") from None
 
     async def blob(
         self, blob_hash: BlobHash, *, expected: int | None = None, limit: int | None = None
@@ -79,17 +101,24 @@ class Asking:
     async with Asking(connection, request, progress) as answer: ...
     """
 
-    def __init__(self, connection: Connection, request: Get | GetMany, progress: Progress) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        request: Get | GetMany,
+        progress: Progress,
+        pace: Pace | None = None,
+    ) -> None:
         self._connection = connection
         self._request = encode_request(request)
         self._progress = progress
+        self._pace = pace or Pace()
         self._stream: Stream | None = None
 
     async def __aenter__(self) -> Answer:
         self._stream = await self._connection.open_stream()
         await self._stream.write(self._request)
         await self._stream.finish()
-        return Answer(self._stream, self._progress)
+        return Answer(self._stream, self._progress, self._pace)
 
     async def __aexit__(self, *_: object) -> None:
         if self._stream is not None:

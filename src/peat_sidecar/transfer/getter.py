@@ -124,6 +124,7 @@ class Getter:
         progress.total_bytes = progress.total_bytes or sum(want.size for want in wants)
         progress.total_blobs = progress.total_blobs or len(wants)
         progress.done_bytes = progress.done_blobs = progress.skipped_bytes = 0
+        tried: set[BlobHash] = set()
         while lacking := await asyncio.to_thread(self._lacking, wants, progress):
             free = [want for want in lacking if want.hash not in self._active]
             if not free:
@@ -131,6 +132,9 @@ class Getter:
                 progress.waiting_for = f"another transfer, which fetches blob {busy}"
                 await self._active[busy].wait()
                 continue
+            if again := tried & {want.hash for want in free}:
+                raise NotFound(f"blob {min(again)} was removed while it was fetched; fetch it again")
+            tried |= {want.hash for want in free}
             done = asyncio.Event()
             self._active |= {want.hash: done for want in free}
             try:

@@ -16,7 +16,7 @@ from peat_sidecar.errors import IntegrityError, NotFound
 from peat_sidecar.net import Connection, StreamReset
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges
 from peat_sidecar.store import PartialBlob, Store
-from peat_sidecar.transfer.answers import Asking
+from peat_sidecar.transfer.answers import Asking, Pace
 from peat_sidecar.transfer.holdings import whole_groups
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.sharing import share
@@ -54,6 +54,7 @@ class LargeBlobs:
         self._store = store
         self._connection = connection
         self._progress = progress
+        self._pace = Pace()
         self._wants: Iterator[Want] = iter(())
         self._pieces: deque[_Piece] = deque()
         self._coming: list[_Coming] = []
@@ -117,7 +118,7 @@ class LargeBlobs:
         writing: asyncio.Future[int] | None = None
         try:
             async with Asking(
-                self._connection, Get(want.hash, RangesSeq.blob(ranges)), self._progress
+                self._connection, Get(want.hash, RangesSeq.blob(ranges)), self._progress, self._pace
             ) as answer:
                 await answer.size(want.hash, expected=want.size)
                 async with contextlib.aclosing(answer.runs(want.hash, want.size, ranges)) as runs:

@@ -35,14 +35,18 @@ from peat_sidecar.wire import (
 
 REQUEST_SECONDS = 60.0
 """How long a request may take to come; ours have under 40 KB."""
-ANSWERS_PER_PEER = 16
-ANSWERS = 32
-"""In all; each holds up to two pieces here and 1.25 MB in the transport."""
+ANSWERS_PER_PEER = 8
+ANSWERS = 48
+"""In all, so that a few peers on slow links keep nobody else waiting. Each holds up to two pieces here and
+1.25 MB in the transport."""
 OBSERVERS_PER_CONNECTION = 32
 """Fewer than the 100 streams of a connection, so that some are left for answers."""
 RANGES_LIMIT = 8192
 """Entries and boundaries of one request, before anything is made of them."""
 _PIECE_BYTES = 1 << 20
+_BUSY_PIECE_BYTES = 1 << 18
+_BUSY = 4
+"""With more answers than this at once pieces are smaller, for the sake of memory."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +60,7 @@ class Provider:
         self._by_peer: weakref.WeakValueDictionary[EndpointId, asyncio.Semaphore] = (
             weakref.WeakValueDictionary()
         )
+        self._running = 0
         self.sent_bytes = 0
         """Bytes of answers that were handed to the transport."""
         self.answered = 0
@@ -80,7 +85,9 @@ class Provider:
 
     async def _answer(self, stream: Stream, request: Get | GetMany) -> None:
         """Writes an answer, reading the next piece while one is sent."""
-        pieces = answer(self._store, request, piece_bytes=_PIECE_BYTES)
+        self._running += 1
+        busy = self._running > _BUSY
+        pieces = answer(self._store, request, piece_bytes=_BUSY_PIECE_BYTES if busy else _PIECE_BYTES)
         sent = False
         reading = _next(pieces)
         try:
@@ -103,8 +110,8 @@ class Provider:
                 await stream.reset(ErrorCode.LIMIT if limit else ErrorCode.INTERNAL)
                 return
         finally:
-            # A thread may be inside the generator still; it is closed, and with it its file, when that is
-            # done.
+            self._running -= 1
+            # A thread may be inside the generator still: it is closed, and its file with it, after that.
             reading.add_done_callback(lambda done: _close(pieces, done))
         await stream.drained()
 
