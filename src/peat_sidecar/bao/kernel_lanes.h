@@ -13,7 +13,7 @@
 #define LANES_INLINE static inline __attribute__((always_inline))
 
 typedef uint32_t NAME(words) __attribute__((vector_size(LANES * 4)));
-typedef uint32_t NAME(unaligned) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef uint32_t NAME(unaligned) __attribute__((vector_size(LANES * 4), aligned(1), may_alias));
 typedef uint8_t NAME(bytes) __attribute__((vector_size(LANES * 4)));
 #define VECTOR NAME(words)
 #define LOAD(from) ((VECTOR)(*(const NAME(unaligned) *)(from)))

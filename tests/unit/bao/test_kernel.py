@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
+from peat_sidecar import bao
 from peat_sidecar.bao import KERNEL, _kernel, kernel_names, use_kernel
 from peat_sidecar.errors import ConfigError
 from tests.support import slow_bao
@@ -195,33 +198,54 @@ def test_a_kernel_that_is_not_built_says_what_to_do() -> None:
     assert "apt-get install gcc" in last
 
 
-BOUNDS = """
-import ctypes, mmap, sys
-from peat_sidecar.bao import _kernel, kernel_names
+EXERCISE = """
+import ctypes, mmap, os, sys
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+loader = ExtensionFileLoader("_kernel", sys.argv[1])
+kernel = module_from_spec(spec_from_loader("_kernel", loader))
+loader.exec_module(kernel)
 libc = ctypes.CDLL(None, use_errno=True)
 room = mmap.mmap(-1, (1 << 20) + 3 * mmap.PAGESIZE)
 begin = ctypes.addressof(ctypes.c_char.from_buffer(room))
 last = len(room) - mmap.PAGESIZE
 assert libc.mprotect(ctypes.c_void_p(begin + last), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
 view = memoryview(room)
-for name in kernel_names():
-    _kernel.choose(name)
-    for size in map(int, sys.argv[1].split()):
+for name in kernel.instruction_sets():
+    kernel.choose(name)
+    for size in map(int, sys.argv[2].split()):
         data = view[last - size : last]
-        value, pairs = _kernel.tree(data, 0, False, 16)
-        assert len(_kernel.tree(data, 0, False, 1)[0]) == 32
-        wire = _kernel.interleave(b"", data, pairs)
+        value, pairs = kernel.tree(data, 0, False, 16)
+        assert len(kernel.tree(data, (1 << 54) - 1 - size // 1024, True, 1)[0]) == 32
+        wire = kernel.interleave(b"", data, pairs)
         view[last - len(wire) : last] = wire
-        assert _kernel.verify(value, view[last - len(wire) : last], 0, size, False) is not None
-print("within bounds", flush=True)
-import os
-os._exit(0)
+        assert kernel.verify(value, view[last - len(wire) : last], 0, size, False) is not None
+        assert kernel.verify(value, view[last - len(wire) : last], 1, size, True) is None
+print("all is well", flush=True)
+os._exit(0)  # the memory is not to be let go in order
 """
 
 
-def test_nothing_beyond_the_end_is_read() -> None:
-    """The buffers end where the next page may not be touched."""
+def exercise(module: str) -> None:
+    """Runs a kernel over buffers that end where the next page may not be touched."""
     sizes = " ".join(str(size) for size in (*SIZES, (1 << 20) - 1, 1 << 20))
-    command = [sys.executable, "-c", BOUNDS, sizes]
+    command = [sys.executable, "-c", EXERCISE, module, sizes]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout.strip()) == (0, "within bounds"), ended.stderr
+    assert (ended.returncode, ended.stdout.strip()) == (0, "all is well"), ended.stderr
+
+
+def test_nothing_beyond_the_end_is_read() -> None:
+    exercise(str(_kernel.__file__))
+
+
+def test_no_undefined_behaviour(tmp_path: Path) -> None:
+    """Built so that overflows, wrong alignments and wrong shifts are traps."""
+    source = Path(bao.__file__).parent / "kernel.c"
+    compiler = os.environ.get("CC") or str(sysconfig.get_config_var("CC"))
+    module = tmp_path / "_kernel.abi3.so"
+    flags = ["-std=gnu11", "-shared", "-fPIC", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+    headers = ["-DPy_LIMITED_API=0x030B0000", f"-I{sysconfig.get_path('include')}"]
+    command = [*compiler.split(), *flags, *headers, str(source), "-o", str(module)]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert built.returncode == 0, built.stderr
+    exercise(str(module))
