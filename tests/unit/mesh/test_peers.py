@@ -1,0 +1,98 @@
+"""Who may connect, who is dialled, and what becomes of a peer that is disconnected."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from peat_sidecar.errors import NotFound, PeerUnavailable
+from peat_sidecar.ids import EndpointId, PeerAddress
+from peat_sidecar.mesh import Peers
+from peat_sidecar.net import ConnectionClosed, Pool
+from peat_sidecar.store import Store
+from peat_sidecar.transfer import Getter, Progress, Provider
+from peat_sidecar.wire import ALPN
+from tests.support.networks import KINDS, address_of, network
+from tests.support.nodes import bounded, content, hasty, until
+from tests.support.real_files import real_bytes
+
+STRANGER = EndpointId(bytes([9]) * 32)
+
+
+def test_named_and_allowed_peers_are_admitted_and_nobody_else() -> None:
+    one, other = EndpointId(bytes([1]) * 32), EndpointId(bytes([2]) * 32)
+    peers = Peers([PeerAddress(one, ("192.0.2.1:4433",))], [other])
+    assert peers.admits(one)
+    assert peers.admits(other)
+    assert not peers.admits(STRANGER)
+    assert [(info.endpoint_id, info.connected) for info in peers.list()] == [(other, False), (one, False)]
+
+
+def test_resolving_names() -> None:
+    one, other = EndpointId(bytes([1]) * 32), EndpointId(bytes([2]) * 32)
+    peers = Peers([PeerAddress(one, ("192.0.2.1:4433",))], [other])
+    assert peers.resolve(str(one)).addresses == ("192.0.2.1:4433",)
+    assert peers.resolve(f"{STRANGER}@192.0.2.2:1").addresses == ("192.0.2.2:1",)
+    for unknown in (other, STRANGER):
+        with pytest.raises(NotFound, match="no address is known"):
+            peers.resolve(str(unknown))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_only_admitted_peers_get_in(tmp_path: Path, kind: str) -> None:
+    data = real_bytes(100_000)
+    async with network(kind) as made:
+        with Store.open(tmp_path / "one") as provided, Store.open(tmp_path / "other") as got:
+            blob = provided.put(data).hash
+            peers = Peers()
+            server = await made.endpoint(admit=peers.admits)
+            client = await made.endpoint()
+            pools = Pool(server), Pool(client)
+            serving = asyncio.create_task(peers.run(server, pools[0], Provider(provided)))
+            getter = Getter(got, pools[1], patience=hasty)
+            address = address_of(server)
+
+            with pytest.raises(ConnectionClosed, match="does not admit this node"):
+                await bounded(getter.fetch_blob(blob, address, Progress()))
+
+            named = await bounded(peers.connect(PeerAddress(client.id)))
+            assert (named.endpoint_id, named.connected, named.last_error) == (client.id, False, "")
+            await bounded(getter.fetch_blob(blob, address, Progress()))
+            assert content(got, blob) == data
+            await until(lambda: peers.connected == 1)
+            (info,) = peers.list()
+            assert info.connected
+            assert info.sent_bytes > len(data)
+
+            # an open connection ends with the admission
+            peers.disconnect(client.id)
+            await until(lambda: pools[1].find(server.id, ALPN) is None)
+            got.delete(blob)
+            with pytest.raises(ConnectionClosed, match="does not admit this node"):
+                await bounded(getter.fetch_blob(blob, address, Progress()))
+            with pytest.raises(NotFound):
+                peers.disconnect(client.id)
+            for pool in pools:
+                await pool.close()
+            for endpoint in (client, server):
+                await endpoint.close()
+            await bounded(serving)
+
+
+async def test_a_peer_that_cannot_be_reached_is_admitted_and_the_reason_kept(tmp_path: Path) -> None:
+    async with network("memory") as made:
+        with Store.open(tmp_path) as store:
+            peers = Peers()
+            endpoint = await made.endpoint(admit=peers.admits, connect_timeout_seconds=0.1)
+            pool = Pool(endpoint)
+            serving = asyncio.create_task(peers.run(endpoint, pool, Provider(store)))
+            info = await bounded(peers.connect(PeerAddress(STRANGER, ("127.0.0.1:9",))))
+            assert not info.connected
+            assert "did not answer" in info.last_error
+            assert peers.admits(STRANGER)
+            assert peers.list() == [info]
+            with pytest.raises(PeerUnavailable):
+                await pool.connection(peers.resolve(str(STRANGER)), ALPN)
+            await pool.close()
+            await endpoint.close()
+            await bounded(serving)
