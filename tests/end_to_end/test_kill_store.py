@@ -20,7 +20,7 @@ from peat_sidecar.ids import BlobHash
 from peat_sidecar.store import Store
 
 SIZE = 200 << 20
-ROUNDS = 25
+ROUNDS = 50
 
 
 @dataclass
