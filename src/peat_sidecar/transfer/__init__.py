@@ -7,6 +7,7 @@ from peat_sidecar.transfer.getter import Getter
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.provider import Provider
+from peat_sidecar.transfer.remover import Removed, remove_package
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Patience",
     "Progress",
     "Provider",
+    "Removed",
     "Transfer",
     "TransferKind",
     "TransferState",
     "Transfers",
+    "remove_package",
 ]

@@ -1,0 +1,64 @@
+"""ASGI's types, and answers that are given before a request reaches the service."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from connectrpc.code import Code
+
+from peat_sidecar.rpc.codes import GRPC_STATUS, HTTP_STATUS
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_GRPC, _GRPC_WEB = "application/grpc", "application/grpc-web"
+_GRPC_SAFE = " ,;:/!?()[]{}'\"@&=+*#~^|<>$"
+
+
+def header(scope: Scope, name: str) -> str | None:
+    """The value of a header; several of one name are joined by commas, as HTTP has it."""
+    values = [value.decode("latin-1") for key, value in scope["headers"] if key.decode("latin-1") == name]
+    return ", ".join(values) if values else None
+
+
+async def refuse(scope: Scope, send: Send, code: Code, message: str) -> None:
+    """Answers with an error in the form of the request's protocol: gRPC, gRPC-Web, or Connect's JSON."""
+    content_type = header(scope, "content-type") or ""
+    if content_type.startswith(_GRPC):
+        await _refuse_grpc(scope, send, content_type, GRPC_STATUS[code], message)
+        return
+    body = json.dumps({"code": code.value, "message": message}).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    if code is Code.UNAUTHENTICATED:
+        headers["www-authenticate"] = 'Bearer realm="peat-sidecar"'
+    await send(_start(HTTP_STATUS[code], headers))
+    await send(_body(body))
+
+
+async def _refuse_grpc(scope: Scope, send: Send, content_type: str, status: int, message: str) -> None:
+    end = {"grpc-status": str(status), "grpc-message": quote(message, safe=_GRPC_SAFE)}
+    start = {"content-type": content_type}
+    # gRPC-Web reads the end from the headers of an answer without a body; HTTP/1.1 has nothing else.
+    if content_type.startswith(_GRPC_WEB) or "http.response.trailers" not in scope.get("extensions", {}):
+        await send(_start(200, start | end))
+        await send(_body(b""))
+        return
+    await send(_start(200, start) | {"trailers": True})
+    await send(_body(b""))
+    await send({"type": "http.response.trailers", "headers": _raw(end), "more_trailers": False})
+
+
+def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": _raw(headers)}
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": False}
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

@@ -1,0 +1,148 @@
+"""Values of the program as messages of the API, and names from requests as values."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from peat_sidecar.errors import ConfigError
+from peat_sidecar.ids import BlobHash, Digest, PeerAddress, Reference
+from peat_sidecar.mesh import PeerInfo
+from peat_sidecar.rpc.codes import code_of
+from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
+from peat_sidecar.store import BlobInfo, StoredPackage, Usage
+from peat_sidecar.transfer import Transfer, TransferKind, TransferState
+from peat_sidecar.wire import Ticket
+
+_KINDS = {
+    TransferKind.IMPORT: pb.TransferKind.IMPORT,
+    TransferKind.FETCH: pb.TransferKind.FETCH,
+    TransferKind.EXPORT: pb.TransferKind.EXPORT,
+}
+_STATES = {
+    TransferState.RUNNING: pb.TransferState.RUNNING,
+    TransferState.DONE: pb.TransferState.DONE,
+    TransferState.FAILED: pb.TransferState.FAILED,
+    TransferState.CANCELLED: pb.TransferState.CANCELLED,
+}
+
+
+def parse_blob_name(text: str) -> BlobHash | Digest:
+    """A hash or a digest; `ConfigError` for anything else."""
+    return Digest.parse(text) if ":" in text else BlobHash.parse(text)
+
+
+def parse_package_name(text: str) -> BlobHash | Digest | str:
+    """A reference as it is listed, the digest of a root, or a collection hash."""
+    if not text:
+        raise ConfigError("no package is named; give its reference, its root's digest, or its collection")
+    if text.startswith(("sha256:", "sha512:")):
+        return Digest.parse(text)
+    for kind in (BlobHash, Reference):
+        with suppress(ConfigError):
+            found = kind.parse(text)
+            return found if isinstance(found, BlobHash) else str(found)
+    return text
+
+
+def parse_list_as(text: str) -> str | None:
+    """The reference that a package is to be listed under, in full; None for none."""
+    return str(Reference.parse(text)) if text else None
+
+
+def parse_digest(text: str) -> Digest | None:
+    """None for an empty text."""
+    return Digest.parse(text) if text else None
+
+
+def store_status(directory: str, usage: Usage) -> pb.StoreStatus:
+    return pb.StoreStatus(
+        directory=directory,
+        blobs=usage.blobs,
+        bytes=usage.bytes,
+        partial_blobs=usage.partial_blobs,
+        partial_bytes=usage.partial_bytes,
+        packages=usage.packages,
+        free_bytes=usage.free_bytes,
+    )
+
+
+def peer_info(peer: PeerInfo) -> pb.PeerInfo:
+    return pb.PeerInfo(
+        endpoint_id=str(peer.endpoint_id),
+        addresses=list(peer.addresses),
+        connected=peer.connected,
+        rtt_seconds=peer.rtt_seconds or 0.0,
+        sent_bytes=peer.sent_bytes,
+        received_bytes=peer.received_bytes,
+        last_error=peer.last_error,
+    )
+
+
+def package_info(package: StoredPackage, node: PeerAddress) -> pb.PackageInfo:
+    """With a ticket that names this node."""
+    ticket = Ticket(node.endpoint_id, node.addresses, package.collection, is_sequence=True)
+    return pb.PackageInfo(
+        reference=package.reference or "",
+        root=str(package.root.digest),
+        media_type=package.root.media_type,
+        artifact_type=package.root.artifact_type or "",
+        collection=str(package.collection),
+        blobs=len(package.blobs),
+        bytes=package.bytes,
+        ticket=str(ticket),
+    )
+
+
+def blob_status(blob: BlobInfo, fetches: Iterable[Transfer] = ()) -> pb.BlobStatus:
+    """A blob that is here, at least in part; `fetches` are the transfers that bring the rest."""
+    state = pb.BlobState.COMPLETE if blob.complete else pb.BlobState.PARTIAL
+    status = pb.BlobStatus(
+        hash=str(blob.hash),
+        digest=str(blob.digest or ""),
+        state=state,
+        size=blob.size,
+        present_bytes=blob.present,
+        media_type=blob.media_type or "",
+        linked=blob.linked,
+    )
+    add_fetches(status, fetches)
+    return status
+
+
+def add_fetches(status: pb.BlobStatus, fetches: Iterable[Transfer]) -> None:
+    """Says from whom the rest comes, and how fast."""
+    for transfer in fetches:
+        if transfer.state is TransferState.RUNNING:
+            status.providers.append(transfer.other_side)
+            status.bytes_per_second += transfer.bytes_per_second
+            status.eta_seconds = max(status.eta_seconds, transfer.eta_seconds)
+        elif transfer.error is not None and not status.last_error:
+            status.last_error = str(transfer.error)
+
+
+def transfer_message(transfer: Transfer, node: PeerAddress) -> pb.Transfer:
+    progress, outcome, error = transfer.progress, transfer.outcome, transfer.error
+    foreign = outcome.foreign if outcome is not None else tuple(progress.foreign)
+    message = pb.Transfer(
+        id=transfer.id,
+        kind=_KINDS[transfer.kind],
+        state=_STATES[transfer.state],
+        subject=transfer.subject,
+        other_side=transfer.other_side,
+        total_bytes=progress.total_bytes,
+        done_bytes=progress.done_bytes,
+        total_blobs=progress.total_blobs,
+        done_blobs=progress.done_blobs,
+        wire_bytes=progress.wire_bytes,
+        bytes_per_second=transfer.bytes_per_second,
+        eta_seconds=transfer.eta_seconds,
+        elapsed_seconds=transfer.elapsed_seconds,
+        waiting_for=progress.waiting_for,
+        error=str(error or ""),
+        error_code=code_of(error).value if error is not None else "",
+        foreign=[str(layer.digest) for layer in foreign],
+    )
+    if outcome is not None:
+        message.package = package_info(outcome.package, node) if outcome.package is not None else None
+        message.blob = blob_status(outcome.blob) if outcome.blob is not None else None
+        message.referrers = [package_info(each, node) for each in outcome.referrers]
+    return message

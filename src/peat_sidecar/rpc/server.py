@@ -1,0 +1,154 @@
+"""The API's listeners: hypercorn's HTTP/1.1 and HTTP/2 on sockets of our own.
+
+Hypercorn brings the protocols; accepting is done here, because it bounds neither the number of connections
+nor the end of a slow one.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import structlog
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+
+from peat_sidecar.config import ApiAddress
+from peat_sidecar.errors import ConfigError
+from peat_sidecar.rpc.asgi import App
+from peat_sidecar.rpc.sockets import remove_socket_file, socket_file
+
+CONNECTIONS_LIMIT = 128
+"""Per listener; each may hold about 200 KB in buffers."""
+IDLE_SECONDS = 30.0
+"""A connection without a request is closed after so long, one whose first line has not come yet too."""
+_HANDSHAKE_SECONDS = 10.0
+_GRACE_SECONDS = 3.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A bound socket and what is served on it."""
+
+    bound: socket.socket
+    app: App
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def address(self) -> ApiAddress:
+        """Where it is, with the port that was taken."""
+        name = self.bound.getsockname()
+        if self.bound.family == socket.AF_UNIX:
+            return ApiAddress(path=Path(name))
+        return ApiAddress(host=name[0], port=name[1])
+
+
+class Server:
+    """Serves from `start` to `close`. Lives on one event loop."""
+
+    def __init__(self, listeners: Iterable[Listener], *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._listeners = tuple(listeners)
+        self._files = [file for each in self._listeners if (file := socket_file(each.bound)) is not None]
+        self._config = _config(idle_seconds)
+        self._context = WorkerContext(None)
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Accepts from now on."""
+        for listener in self._listeners:
+            serve = _Handler(self, listener).serve
+            if listener.bound.family == socket.AF_UNIX:
+                self._servers.append(await asyncio.start_unix_server(serve, sock=listener.bound))
+                continue
+            handshake: dict[str, Any] = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if listener.tls else {}
+            self._servers.append(
+                await asyncio.start_server(serve, sock=listener.bound, ssl=listener.tls, **handshake)
+            )
+
+    async def close(self) -> None:
+        """Accepts no more, lets answers that are being given come to their end for a few seconds, then cuts.
+
+        The files of unix sockets go.
+        """
+        for file in self._files:
+            remove_socket_file(file)
+        for server in self._servers:
+            server.close()
+        await self._context.terminated.set()
+        tasks = set(self._connections)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+class _Handler:
+    """The connections of one listener."""
+
+    def __init__(self, server: Server, listener: Listener) -> None:
+        self._server = server
+        self._app = ASGIWrapper(cast(Any, listener.app))
+        self._name = str(listener.address)
+        self._open = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._open >= CONNECTIONS_LIMIT:
+            _log.warning("a connection is refused: too many are open", api=self._name)
+            writer.transport.abort()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        connections = self._server._connections
+        connections.add(task)
+        self._open += 1
+        try:
+            await self._serve(reader, writer)
+        except Exception as error:  # noqa: BLE001 - the edge of the connection's task
+            # Hypercorn trips over bytes that come after an answer was given early, and over broken frames.
+            _log.debug("a connection ended in a fault", api=self._name, error=repr(error))
+        finally:
+            self._open -= 1
+            connections.discard(task)
+            with suppress(Exception):
+                writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop, server = asyncio.get_running_loop(), self._server
+        await TCPServer(self._app, loop, server._config, server._context, {}, reader, writer)
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.2 or later with HTTP/2. `ConfigError` when the files are no certificate with its key."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ConfigError(
+            f"api_tls_cert {certificate} and api_tls_key {key} cannot be used: {reason};"
+            " both are PEM files, and the key is that of the certificate"
+        ) from None
+    return context
+
+
+def _config(idle_seconds: float) -> Config:
+    config = Config()
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.include_server_header = False
+    config.keep_alive_timeout = cast(int, idle_seconds)
+    config.h2_max_concurrent_streams = 64
+    config.websocket_max_message_size = 0
+    return config

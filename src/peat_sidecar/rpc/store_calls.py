@@ -1,0 +1,128 @@
+"""Calls about what is in the store."""
+
+import asyncio
+from collections.abc import Sequence
+
+from connectrpc.request import RequestContext
+
+from peat_sidecar.errors import ConfigError, NotFound
+from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
+from peat_sidecar.rpc.messages import (
+    add_fetches,
+    blob_status,
+    package_info,
+    parse_blob_name,
+    parse_package_name,
+)
+from peat_sidecar.rpc.parts import Parts
+from peat_sidecar.store import BlobInfo, StoredPackage
+from peat_sidecar.transfer import Transfer, TransferKind, TransferState, remove_package
+
+_PAGE_DEFAULT = 100
+_PAGE_LIMIT = 1000
+
+
+class StoreCalls:
+    """A part of the service."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def get_blob_status(
+        self,
+        request: pb.GetBlobStatusRequest,
+        ctx: RequestContext[pb.GetBlobStatusRequest, pb.GetBlobStatusResponse],
+        /,
+    ) -> pb.GetBlobStatusResponse:
+        name = parse_blob_name(request.name)
+        info = await asyncio.to_thread(self._parts.store.find, name)
+        if info is not None:
+            fetches = () if info.complete else self._fetches(info.hash)
+            return pb.GetBlobStatusResponse(blob=blob_status(info, fetches))
+        status = pb.BlobStatus(state=pb.BlobState.ABSENT)
+        if isinstance(name, Digest):
+            status.digest = str(name)
+        else:
+            status.hash = str(name)
+            fetches = self._fetches(name)
+            add_fetches(status, fetches)
+            if any(each.state is TransferState.RUNNING for each in fetches):
+                status.state = pb.BlobState.WANTED
+        return pb.GetBlobStatusResponse(blob=status)
+
+    async def list_blobs(
+        self, request: pb.ListBlobsRequest, ctx: RequestContext[pb.ListBlobsRequest, pb.ListBlobsResponse], /
+    ) -> pb.ListBlobsResponse:
+        limit = request.page_size or _PAGE_DEFAULT
+        if limit > _PAGE_LIMIT:
+            raise ConfigError(f"page_size is {limit}, and at most {_PAGE_LIMIT}; ask for several pages")
+        found = await asyncio.to_thread(self._page, request, limit + 1)
+        shown, more = found[:limit], len(found) > limit
+        return pb.ListBlobsResponse(
+            blobs=[blob_status(each, () if each.complete else self._fetches(each.hash)) for each in shown],
+            next_page_token=str(shown[-1].hash) if more else "",
+        )
+
+    async def delete_blob(
+        self,
+        request: pb.DeleteBlobRequest,
+        ctx: RequestContext[pb.DeleteBlobRequest, pb.DeleteBlobResponse],
+        /,
+    ) -> pb.DeleteBlobResponse:
+        await asyncio.to_thread(self._delete, parse_blob_name(request.name))
+        return pb.DeleteBlobResponse()
+
+    async def list_packages(
+        self,
+        request: pb.ListPackagesRequest,
+        ctx: RequestContext[pb.ListPackagesRequest, pb.ListPackagesResponse],
+        /,
+    ) -> pb.ListPackagesResponse:
+        return pb.ListPackagesResponse(
+            packages=self._infos(await asyncio.to_thread(self._parts.store.packages))
+        )
+
+    async def remove_package(
+        self,
+        request: pb.RemovePackageRequest,
+        ctx: RequestContext[pb.RemovePackageRequest, pb.RemovePackageResponse],
+        /,
+    ) -> pb.RemovePackageResponse:
+        removed = await asyncio.to_thread(remove_package, self._parts.store, parse_package_name(request.name))
+        return pb.RemovePackageResponse(
+            removed=self._infos(removed.packages),
+            deleted_blobs=removed.deleted_blobs,
+            deleted_bytes=removed.deleted_bytes,
+        )
+
+    def _page(self, request: pb.ListBlobsRequest, limit: int) -> list[BlobInfo]:
+        complete = {pb.BlobState.PARTIAL: False, pb.BlobState.COMPLETE: True}.get(request.state)
+        package: Digest | None = None
+        if request.package:
+            stored = self._parts.store.package(parse_package_name(request.package))
+            if stored is None:
+                raise NotFound(f"package {request.package[:200]!r} is not in the store")
+            package = stored.root.digest
+        return self._parts.store.blobs(
+            after=request.page_token,
+            limit=limit,
+            complete=complete,
+            media_type=request.media_type or None,
+            package=package,
+        )
+
+    def _delete(self, name: BlobHash | Digest) -> None:
+        info = self._parts.store.find(name)
+        if info is None:
+            raise NotFound(f"blob {name} is not in the store")
+        self._parts.store.delete(info.hash)
+
+    def _infos(self, packages: Sequence[StoredPackage]) -> list[pb.PackageInfo]:
+        address = self._parts.node.address
+        return [package_info(each, address) for each in packages]
+
+    def _fetches(self, hash: BlobHash) -> list[Transfer]:
+        """Transfers of that very blob, running and ended, the newest first."""
+        transfers = self._parts.transfers.all()
+        return [each for each in transfers if each.kind is TransferKind.FETCH and each.subject == str(hash)]
