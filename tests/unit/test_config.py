@@ -1,0 +1,134 @@
+"""Settings from options, variables and a file; and what is said about wrong ones."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from peat_sidecar.config import ApiAddress, default_api, load_settings
+from peat_sidecar.errors import ConfigError
+
+ID = "ab" * 32
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("PEAT_SIDECAR_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("HOME", "/home/someone")
+    settings = load_settings()
+    assert settings.data_dir == Path("/home/someone/.local/share/peat-sidecar")
+    assert settings.api_addresses == (ApiAddress(path=settings.data_dir / "api.sock"),)
+    assert settings.listen == ("0.0.0.0:4433",)
+    assert settings.stall_seconds == 5
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert load_settings().data_dir == Path("/var/lib/peat-sidecar")
+
+
+def test_options_go_before_variables_and_those_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('stall_seconds = 1\nlog_level = "DEBUG"\nlisten = ["127.0.0.1:1"]\nallow = ["x", "y"]\n')
+    monkeypatch.setenv("PEAT_SIDECAR_STALL_SECONDS", "2")
+    monkeypatch.setenv("PEAT_SIDECAR_LISTEN", "127.0.0.1:2")
+    monkeypatch.setenv("PEAT_SIDECAR_CONFIG", str(file))
+    settings = load_settings({"listen": ["127.0.0.1:3"], "allow": (), "log_format": None})
+    assert (settings.listen, settings.stall_seconds, settings.log_level, settings.allow) == (
+        ("127.0.0.1:3",),
+        2,
+        "debug",
+        ("x", "y"),
+    )
+
+
+def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LISTEN", "API", "STALL_SECONDS", "CONFIG", "DATA_DIR", "LOG_FORMAT", "NO_SUCH_SETTING"):
+        monkeypatch.setenv(f"PEAT_SIDECAR_{name}", "")
+    assert load_settings().listen == ("0.0.0.0:4433",)
+
+
+def test_lists_in_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PEAT_SIDECAR_API", f"unix:{tmp_path}/a.sock, tcp://[::1]:50051,")
+    monkeypatch.setenv("PEAT_SIDECAR_PEERS", f"{ID}@one:1,two:2,{ID}@[::1]:3,{ID}")
+    monkeypatch.setenv("PEAT_SIDECAR_IMPORT_ROOTS", str(tmp_path))
+    settings = load_settings()
+    assert list(map(str, settings.api)) == [f"unix:{tmp_path}/a.sock", "tcp://[::1]:50051"]
+    assert settings.peers == (f"{ID}@one:1,two:2", f"{ID}@[::1]:3", ID)
+    assert settings.import_roots == (tmp_path,)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("unix:/run/a.sock", ApiAddress(path=Path("/run/a.sock"))),
+        ("unix:///run/a.sock", ApiAddress(path=Path("/run/a.sock"))),
+        ("tcp://127.0.0.1:50051", ApiAddress(host="127.0.0.1", port=50051)),
+        ("tcp://localhost:0/", ApiAddress(host="localhost", port=0)),
+        ("tcp://[::1]:80", ApiAddress(host="::1", port=80)),
+    ],
+)
+def test_api_addresses(text: str, expected: ApiAddress) -> None:
+    assert ApiAddress.parse(text) == expected
+    assert ApiAddress.parse(str(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "unix:", "tcp:127.0.0.1:1", "http://127.0.0.1:1", "tcp://:1", "tcp://a:x", "tcp://a:65536"]
+)
+def test_texts_that_are_no_api_address(text: str) -> None:
+    with pytest.raises(ConfigError, match="looks like"):
+        ApiAddress.parse(text)
+
+
+def test_a_socket_path_that_is_too_long() -> None:
+    with pytest.raises(ConfigError, match="107 bytes"):
+        default_api(Path("/" + "long/" * 30))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"listen": ["nonsense"]}, "listen .*PEAT_SIDECAR_LISTEN.*'nonsense'.*0.0.0.0:4433"),
+        ({"listen": ["name.example:1"]}, "is no address to listen on"),
+        ({"stall_seconds": 0}, "stall_seconds.*greater than 0"),
+        ({"log_level": "loud"}, "log_level.*'debug'.*'loud'"),
+        ({"api_tls_cert": "/a"}, "belong together"),
+        ({"api": ["tcp://0.0.0.0:1"]}, "needs TLS"),
+        ({"api": ["tcp://sidecar.example:1"]}, "needs TLS"),
+        ({"api": ["ftp://x"]}, "api .*no address for the API"),
+        ({"import_roots": ["/no/such/folder"]}, "import_roots.*/no/such/folder is no directory"),
+        ({"listne": "x"}, "no setting 'listne'; did you mean listen"),
+    ],
+)
+def test_wrong_settings_are_explained(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_settings(options)
+
+
+def test_unknown_variables_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEAT_SIDECAR_LISTENS", "127.0.0.1:1")
+    with pytest.raises(ConfigError, match="PEAT_SIDECAR_LISTENS; did you mean PEAT_SIDECAR_LISTEN"):
+        load_settings()
+
+
+def test_tcp_beyond_loopback_with_tls() -> None:
+    options = {"api": ["tcp://0.0.0.0:1"], "api_tls_cert": "/c.pem", "api_tls_key": "/k.pem"}
+    assert not load_settings(options).api[0].is_loopback
+
+
+def test_files_that_are_no_config(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_settings(config_file=tmp_path / "none.toml")
+    file = tmp_path / "config.toml"
+    file.write_text("listen = [")
+    with pytest.raises(ConfigError, match="is no TOML"):
+        load_settings(config_file=file)
+    file.write_text('lissten = "x"')
+    with pytest.raises(ConfigError, match="no setting 'lissten'"):
+        load_settings(config_file=file)
