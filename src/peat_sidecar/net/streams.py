@@ -102,7 +102,7 @@ class WatchedStream:
         first = self._take(length)
         if len(first) == length:
             return first
-        pieces, missing = [first], length - len(first)
+        pieces, missing = [first] if first else [], length - len(first)
         while missing > 0:
             data = await self._fetch(min(max(missing, READ_AHEAD), READ_LIMIT))
             if not data:
@@ -114,7 +114,7 @@ class WatchedStream:
                 data = data[:missing]
             missing -= len(data)
             pieces.append(data)
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def read_to_end(self, limit: int) -> bytes:
         pieces, total = [bytes(self._ahead)], len(self._ahead)
