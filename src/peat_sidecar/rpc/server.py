@@ -22,7 +22,7 @@ from hypercorn.config import Config
 
 from peat_sidecar.config import ApiAddress
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.rpc.asgi import App
+from peat_sidecar.rpc.asgi import App, Receive, Scope, Send
 from peat_sidecar.rpc.sockets import remove_socket_file, socket_file
 
 CONNECTIONS_LIMIT = 128
@@ -58,6 +58,7 @@ class Server:
     def __init__(self, listeners: Iterable[Listener], *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._listeners = tuple(listeners)
         self._files = [file for each in self._listeners if (file := socket_file(each.bound)) is not None]
+        self._idle_seconds = idle_seconds
         self._config = _config(idle_seconds)
         self._context = WorkerContext(None)
         self._servers: list[asyncio.Server] = []
@@ -98,7 +99,7 @@ class _Handler:
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
-        self._app = ASGIWrapper(cast(Any, listener.app))
+        self._app = listener.app
         self._name = str(listener.address)
         self._open = 0
 
@@ -125,7 +126,51 @@ class _Handler:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop, server = asyncio.get_running_loop(), self._server
-        await TCPServer(self._app, loop, server._config, server._context, {}, reader, writer)
+        idle = _Idle(self._app, writer.transport, server._idle_seconds)
+        app = ASGIWrapper(cast(Any, idle))
+        try:
+            await _Connection(app, loop, server._config, server._context, {}, reader, writer)
+        finally:
+            idle.end()
+
+
+class _Connection(TCPServer):
+    """Ends with its client; hypercorn's own stays for the idle time after the client has left."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
+class _Idle:
+    """Cuts a connection that has had no request for some time.
+
+    Hypercorn does so too, but forgets it from a preface of HTTP/2 to the first request after it.
+    """
+
+    def __init__(self, app: App, transport: asyncio.WriteTransport, seconds: float) -> None:
+        self._app = app
+        self._transport = transport
+        self._seconds = seconds
+        self._requests = 0
+        self._timer = self._start()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._timer.cancel()
+        self._requests += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._requests -= 1
+            if not self._requests and not self._transport.is_closing():
+                self._timer = self._start()
+
+    def end(self) -> None:
+        """The connection is gone."""
+        self._timer.cancel()
+
+    def _start(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

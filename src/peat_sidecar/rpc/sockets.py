@@ -67,9 +67,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ConfigError(
-            f"the API cannot be served on {path}: there is a file that is no socket; move it away"
-        )
+        raise ConfigError(f"the API cannot be served on {path}: a file is in its place; move it away")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_SECONDS)
         if _answers(probe, str(path)):
