@@ -1,0 +1,278 @@
+"""The importer: brings files and packages from OCI sources into the store, every blob once and proven.
+
+What is here already is not read again. Files are shared with their owner where that is asked for and can be,
+else read in one pass; streams go on where an earlier import broke off, by this program or the one before.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from peat_sidecar.errors import NotFound
+from peat_sidecar.ids import Digest
+from peat_sidecar.oci import Source
+from peat_sidecar.packages import Descriptor, Package, Platform, Walk
+from peat_sidecar.store import BlobInfo, BlobWriter, Store, StoredPackage
+from peat_sidecar.transfer.collections import store_collection
+from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.sharing import share
+from peat_sidecar.transfer.threads import in_thread, opened
+from peat_sidecar.transfer.wants import SMALL_BYTES
+
+BLOBS_AT_ONCE = 4
+_DOCUMENTS_AT_ONCE = 4
+_BATCH_BLOBS = 128
+_WRITE_BYTES = 1 << 19
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import brought."""
+
+    package: StoredPackage
+    referrers: tuple[StoredPackage, ...]
+    """Packages that refer to it, where they were asked for."""
+    foreign: tuple[Descriptor, ...]
+    """Layers that were left out, because their licence keeps them elsewhere."""
+
+
+class Importer:
+    """One for the program."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._busy: weakref.WeakValueDictionary[Digest, asyncio.Lock] = weakref.WeakValueDictionary()
+        """Held by the import that brings a blob; the others wait, and find it here then."""
+
+    async def import_file(
+        self, fd: int, progress: Progress, *, expected: Digest | None, media_type: str | None, link: bool
+    ) -> BlobInfo:
+        """One file as one blob. The descriptor stays the caller's, and open until this ends."""
+        size = os.fstat(fd).st_size
+        progress.total_bytes, progress.total_blobs = size, 1
+        known = self._store.find(expected) if expected is not None else None
+        if known is not None and known.complete and known.size == size:
+            progress.skip(size, 1)
+            return known
+        info = await self._take_file(fd, progress, expected, media_type, link=link)
+        progress.done_blobs += 1
+        return info
+
+    async def import_package(
+        self,
+        source: Source,
+        progress: Progress,
+        *,
+        list_as: str | None = None,
+        platforms: Sequence[Platform] = (),
+        referrers: bool = False,
+        link: bool = False,
+    ) -> Imported:
+        """A package, with what refers to it where that is asked for; listed when all of it is here.
+
+        `IntegrityError` names a blob whose bytes are wrong, and nothing of it is kept; `SourceError` and
+        `Refused` as the source has them; `StoreFull` when there is no room. What came before an error stays
+        for the next try.
+        """
+        root = await source.resolve()
+        packages = [await _walk(source, root, platforms)]
+        if referrers:
+            for referrer in await source.referrers(root):
+                with contextlib.suppress(NotFound):  # listed, and removed since
+                    packages.append(await _walk(source, referrer, ()))
+        blobs = {blob.digest: blob for package in packages for blob in package.blobs}
+        progress.total_bytes = sum(blob.size for blob in blobs.values())
+        progress.total_blobs = len(blobs)
+        progress.foreign = [each for package in packages for each in package.foreign]
+        raw = {digest: each.raw for package in packages for digest, each in package.documents.items()}
+        await self._take(source, list(blobs.values()), raw, progress, link=link)
+        stored = [
+            await asyncio.to_thread(self._list, package, list_as if number == 0 else None)
+            for number, package in enumerate(packages)
+        ]
+        return Imported(stored[0], tuple(stored[1:]), tuple(progress.foreign))
+
+    def _list(self, package: Package, list_as: str | None) -> StoredPackage:
+        collection = store_collection(self._store, package)
+        root = package.root
+        artifact_type = package.documents[root.digest].artifact_type
+        stored = StoredPackage(
+            list_as,
+            Descriptor(root.media_type, root.digest, root.size, artifact_type=artifact_type),
+            collection,
+            tuple(blob.digest for blob in package.blobs),
+            package.total_bytes,
+        )
+        self._store.add_package(stored)
+        return stored
+
+    # ---- blobs
+
+    async def _take(
+        self,
+        source: Source,
+        blobs: Sequence[Descriptor],
+        raw: dict[Digest, bytes],
+        progress: Progress,
+        *,
+        link: bool,
+    ) -> None:
+        """Brings all blobs here: documents, which are at hand, then small ones in batches, then the others."""
+        lacking = await asyncio.to_thread(self._lacking, blobs, progress)
+        await self._keep([(raw[blob.digest], blob) for blob in lacking if blob.digest in raw], progress)
+        others = [blob for blob in lacking if blob.digest not in raw]
+        batches = _batches(blob for blob in others if blob.size <= SMALL_BYTES)
+        large = iter([blob for blob in others if blob.size > SMALL_BYTES])
+
+        async def next_batch() -> list[Descriptor] | None:
+            return next(batches, None)
+
+        async def next_large() -> Descriptor | None:
+            return next(large, None)
+
+        async def take_batch(batch: list[Descriptor]) -> None:
+            await self._keep([(await _read(source, blob), blob) for blob in batch], progress)
+
+        async def take_large(blob: Descriptor) -> None:
+            await self._take_blob(source, blob, progress, link=link)
+
+        await share(next_batch, take_batch, BLOBS_AT_ONCE)
+        await share(next_large, take_large, BLOBS_AT_ONCE)
+
+    def _lacking(self, blobs: Iterable[Descriptor], progress: Progress) -> list[Descriptor]:
+        lacking = []
+        for blob in blobs:
+            known = self._store.find(blob.digest)
+            if known is not None and known.complete and known.size == blob.size:
+                progress.skip(blob.size, 1)
+            else:
+                lacking.append(blob)
+        return lacking
+
+    async def _keep(self, items: Sequence[tuple[bytes, Descriptor]], progress: Progress) -> None:
+        if items:
+            puts = [(data, blob.digest, blob.media_type) for data, blob in items]
+            await asyncio.to_thread(self._store.put_many, puts)
+            progress.done_bytes += sum(len(data) for data, _ in items)
+            progress.done_blobs += len(items)
+
+    async def _take_blob(self, source: Source, blob: Descriptor, progress: Progress, *, link: bool) -> None:
+        async with self._busy.setdefault(blob.digest, asyncio.Lock()):
+            known = await asyncio.to_thread(self._store.find, blob.digest)
+            if known is not None and known.complete:  # another import has brought it meanwhile
+                progress.skip(blob.size, 1)
+                return
+            fd = await opened(lambda: source.local_file(blob), _close)
+            if fd is None:
+                await self._take_stream(source, blob, progress)
+            else:
+                try:
+                    await self._take_file(fd, progress, blob.digest, blob.media_type, link=link)
+                finally:
+                    os.close(fd)
+            progress.done_blobs += 1
+
+    async def _take_file(
+        self, fd: int, progress: Progress, expected: Digest | None, media_type: str | None, *, link: bool
+    ) -> BlobInfo:
+        """Runs in a thread, which is told to stop when this is cancelled."""
+        loop = asyncio.get_running_loop()
+        stop = threading.Event()
+        counted = 0
+
+        def report(done: int) -> None:
+            nonlocal counted
+            if stop.is_set():
+                raise InterruptedError("the import was cancelled")
+            loop.call_soon_threadsafe(_add, progress, done - counted)
+            counted = done
+
+        def work() -> BlobInfo:
+            return self._store.import_file(
+                fd, expected=expected, media_type=media_type, link=link, progress=report
+            )
+
+        return await opened(work, lambda _: None, stop.set)
+
+    async def _take_stream(self, source: Source, blob: Descriptor, progress: Progress) -> None:
+        """What came is kept when this breaks off, and the next import goes on after it."""
+        writer = await opened(
+            lambda: self._store.writer(
+                blob.size, expected=blob.digest, media_type=blob.media_type, resume=True
+            ),
+            BlobWriter.suspend,
+        )
+        try:
+            progress.skip(writer.offset)
+            async with contextlib.aclosing(source.blob(blob, writer.offset)) as pieces:
+                waiting: list[bytes] = []
+                async for piece in pieces:
+                    waiting.append(piece)
+                    if sum(map(len, waiting)) >= _WRITE_BYTES:
+                        progress.done_bytes += await in_thread(_write, writer, waiting)
+                        waiting = []
+                progress.done_bytes += await in_thread(_write, writer, waiting)
+            await in_thread(writer.finish)
+        finally:
+            await in_thread(writer.suspend)
+
+
+async def _walk(source: Source, root: Descriptor, platforms: Sequence[Platform]) -> Package:
+    """Reads the documents from the root on. One that a sparse index names and the source lacks is left out."""
+    walk = Walk(root, platforms)
+    while wanted := walk.wanted():
+        found: dict[Digest, bytes | None] = {}
+        left = iter(wanted)
+
+        async def following(left: Iterator[Descriptor] = left) -> Descriptor | None:
+            return next(left, None)
+
+        async def read(each: Descriptor, found: dict[Digest, bytes | None] = found) -> None:
+            try:
+                found[each.digest] = await source.read_document(each)
+            except NotFound:
+                found[each.digest] = None
+
+        await share(following, read, _DOCUMENTS_AT_ONCE)
+        for each in wanted:
+            raw = found[each.digest]
+            if raw is None:
+                walk.absent(each)
+            else:
+                walk.feed(each, raw)
+    return walk.package()
+
+
+async def _read(source: Source, blob: Descriptor) -> bytes:
+    async with contextlib.aclosing(source.blob(blob)) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+def _batches(blobs: Iterable[Descriptor]) -> Iterator[list[Descriptor]]:
+    batch: list[Descriptor] = []
+    for blob in blobs:
+        batch.append(blob)
+        if len(batch) == _BATCH_BLOBS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _write(writer: BlobWriter, pieces: Sequence[bytes]) -> int:
+    for piece in pieces:
+        writer.write(piece)
+    return sum(map(len, pieces))
+
+
+def _close(fd: int | None) -> None:
+    if fd is not None:
+        os.close(fd)
+
+
+def _add(progress: Progress, count: int) -> None:
+    progress.done_bytes += count
