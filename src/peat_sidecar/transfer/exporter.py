@@ -16,6 +16,7 @@ from peat_sidecar.store import BlobInfo, BlobReader, Store, StoredPackage
 from peat_sidecar.transfer.package_listing import read_small
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.sharing import share
+from peat_sidecar.transfer.threads import in_thread, opened
 
 BLOBS_AT_ONCE = 3
 
@@ -35,12 +36,12 @@ class Exporter:
         *,
         link: bool,
     ) -> BlobInfo:
-        """A blob as a file, which has its old content or all of the new one. `NotFound` when it is not here."""
+        """A blob as a file, with its old content or all of the new one. `NotFound` when it is not here."""
         info = await asyncio.to_thread(self._store.find, name)
         if info is None or not info.complete:
             raise NotFound(f"blob {name} is not complete in the store; fetch or import it first")
         progress.total_bytes, progress.total_blobs = info.size, 1
-        await asyncio.to_thread(self._store.export_file, info.hash, directory.fileno(), file_name, link=link)
+        await in_thread(self._store.export_file, info.hash, directory.fileno(), file_name, link=link)
         progress.done_bytes, progress.done_blobs = info.size, 1
         return info
 
@@ -110,10 +111,11 @@ class Exporter:
         if info is None or not info.complete:
             raise NotFound(f"{blob.digest} of the package is not in the store any more; fetch it again")
         if link and isinstance(target, LayoutTarget):
-            await asyncio.to_thread(self._link, target, blob, info.hash)
+            await in_thread(self._link, target, blob, info.hash)
             progress.done_bytes += blob.size
         else:
-            reader = await asyncio.to_thread(self._store.reader, info.hash)
+            blob_hash = info.hash
+            reader = await opened(lambda: self._store.reader(blob_hash), BlobReader.close)
             counted = _Counted(reader, progress)
             try:
                 await target.push_blob(blob, counted.read, mount_from=mount_from)

@@ -121,7 +121,7 @@ class Importer:
         *,
         link: bool,
     ) -> None:
-        """Brings all blobs here: documents, which are at hand, then small ones in batches, then the others."""
+        """Brings all blobs here: documents, which are at hand, then small ones in batches, then others."""
         lacking = await asyncio.to_thread(self._lacking, blobs, progress)
         await self._keep([(raw[blob.digest], blob) for blob in lacking if blob.digest in raw], progress)
         others = [blob for blob in lacking if blob.digest not in raw]
@@ -222,7 +222,7 @@ class Importer:
 
 
 async def _walk(source: Source, root: Descriptor, platforms: Sequence[Platform]) -> Package:
-    """Reads the documents from the root on. One that a sparse index names and the source lacks is left out."""
+    """Reads the documents from the root on. One that the source lacks is left out, as in sparse indexes."""
     walk = Walk(root, platforms)
     while wanted := walk.wanted():
         found: dict[Digest, bytes | None] = {}

@@ -20,6 +20,7 @@ from peat_sidecar.transfer.answers import Asking, Pace
 from peat_sidecar.transfer.holdings import whole_groups
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.sharing import share
+from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ErrorCode, Get, RangesSeq
 
@@ -73,7 +74,7 @@ class LargeBlobs:
                 )
         finally:
             for coming in self._coming:
-                await asyncio.to_thread(coming.partial.close)
+                await in_thread(coming.partial.close)
 
     async def _following(self) -> _Piece | None:
         """The next piece; a blob is opened when its first piece is due, so that few are open at once."""
@@ -86,8 +87,11 @@ class LargeBlobs:
 
     async def _open(self, want: Want) -> list[_Piece]:
         known = self._store.find(want.hash)
-        partial = await asyncio.to_thread(
-            self._store.partial, want.hash, want.size, expected=want.digest, media_type=want.media_type
+        partial = await opened(
+            lambda: self._store.partial(
+                want.hash, want.size, expected=want.digest, media_type=want.media_type
+            ),
+            PartialBlob.close,
         )
         coming = _Coming(want, partial, 0)
         self._coming.append(coming)
@@ -125,20 +129,20 @@ class LargeBlobs:
                     async for run in runs:
                         if writing is not None:
                             self._progress.done_bytes += await writing
-                        writing = asyncio.ensure_future(asyncio.to_thread(_write, coming.partial, run))
+                        writing = asyncio.ensure_future(in_thread(_write, coming.partial, run))
         finally:
             if writing is not None:
                 self._progress.done_bytes += await writing
 
     async def _publish(self, coming: _Coming) -> None:
         try:
-            await asyncio.to_thread(coming.partial.finish)
+            await in_thread(coming.partial.finish)
         except IntegrityError as error:
             raise IntegrityError(
                 f"peer {self._connection.remote_id.short} named blob {coming.want.hash} for another: {error}"
             ) from None
         finally:
-            await asyncio.to_thread(coming.partial.close)
+            await in_thread(coming.partial.close)
             self._coming.remove(coming)
         self._progress.done_blobs += 1
 
