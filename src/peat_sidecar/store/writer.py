@@ -60,6 +60,11 @@ class BlobWriter:
         if self._buffered >= PIECE_BYTES:
             self._flush()
 
+    def flush(self) -> None:
+        """Hands what was taken to the file; a kill of the program loses nothing of it then."""
+        self._require_open()
+        self._flush()
+
     def finish(self) -> BlobInfo:
         """Proves and publishes. IntegrityError: the bytes are not what was expected, and they are dropped."""
         self._require_open()

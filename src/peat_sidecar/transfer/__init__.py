@@ -3,15 +3,20 @@
 The first two stand between the store and OCI sources and targets, the other two between the store and peers.
 """
 
+from peat_sidecar.transfer.exporter import Exporter
 from peat_sidecar.transfer.getter import Getter
+from peat_sidecar.transfer.importer import Imported, Importer
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.provider import Provider
 from peat_sidecar.transfer.remover import Removed, remove_package
-from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState
+from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 
 __all__ = [
+    "Exporter",
     "Getter",
+    "Imported",
+    "Importer",
     "Outcome",
     "Patience",
     "Progress",
@@ -21,5 +26,6 @@ __all__ = [
     "TransferKind",
     "TransferState",
     "Transfers",
+    "Work",
     "remove_package",
 ]

@@ -12,7 +12,9 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from peat_sidecar.errors import NotFound
+import structlog
+
+from peat_sidecar.errors import IntegrityError, NotFound, PeatError
 from peat_sidecar.ids import Digest
 from peat_sidecar.oci import Source
 from peat_sidecar.packages import Descriptor, Package, Platform, Walk
@@ -26,7 +28,11 @@ from peat_sidecar.transfer.wants import SMALL_BYTES
 BLOBS_AT_ONCE = 4
 _DOCUMENTS_AT_ONCE = 4
 _BATCH_BLOBS = 128
-_WRITE_BYTES = 1 << 19
+_WRITE_BYTES = 1 << 20
+_WRITE_SECONDS = 0.5
+"""What came is in the file by then, so that a kill costs no more."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,26 +205,48 @@ class Importer:
         return await opened(work, lambda _: None, stop.set)
 
     async def _take_stream(self, source: Source, blob: Descriptor, progress: Progress) -> None:
-        """What came is kept when this breaks off, and the next import goes on after it."""
+        """What came is kept when this breaks off, and the next import goes on after it. What was kept may
+        have been damaged by a power loss; then all of it is read once more.
+        """
+        kept = await self._take_rest(source, blob, progress)
+        if kept is not None:
+            _log.warning("what was kept of a download was damaged; it begins again", blob=str(blob.digest))
+            progress.done_bytes -= blob.size
+            progress.skipped_bytes -= kept
+            await self._take_rest(source, blob, progress)
+
+    async def _take_rest(self, source: Source, blob: Descriptor, progress: Progress) -> int | None:
+        """Reads what is missing of a blob. Wrong bytes are an `IntegrityError`, but where some were kept from
+        an earlier run it says how many, and nothing is kept any more.
+        """
         writer = await opened(
             lambda: self._store.writer(
                 blob.size, expected=blob.digest, media_type=blob.media_type, resume=True
             ),
             BlobWriter.suspend,
         )
+        waiting: list[bytes] = []
+        clock = asyncio.get_running_loop().time
+        kept, written_at = writer.offset, clock()
+        progress.skip(kept)
         try:
-            progress.skip(writer.offset)
-            async with contextlib.aclosing(source.blob(blob, writer.offset)) as pieces:
-                waiting: list[bytes] = []
+            async with contextlib.aclosing(source.blob(blob, kept)) as pieces:
                 async for piece in pieces:
                     waiting.append(piece)
-                    if sum(map(len, waiting)) >= _WRITE_BYTES:
-                        progress.done_bytes += await in_thread(_write, writer, waiting)
-                        waiting = []
-                progress.done_bytes += await in_thread(_write, writer, waiting)
+                    progress.done_bytes += len(piece)
+                    if sum(map(len, waiting)) >= _WRITE_BYTES or clock() - written_at >= _WRITE_SECONDS:
+                        ready, waiting, written_at = waiting, [], clock()
+                        await in_thread(_write, writer, ready)
+            ready, waiting = waiting, []
+            await in_thread(_write, writer, ready)
             await in_thread(writer.finish)
+        except IntegrityError:
+            if kept:
+                return kept
+            raise
         finally:
-            await in_thread(writer.suspend)
+            await in_thread(_suspend, writer, waiting)
+        return None
 
 
 async def _walk(source: Source, root: Descriptor, platforms: Sequence[Platform]) -> Package:
@@ -263,10 +291,17 @@ def _batches(blobs: Iterable[Descriptor]) -> Iterator[list[Descriptor]]:
         yield batch
 
 
-def _write(writer: BlobWriter, pieces: Sequence[bytes]) -> int:
+def _write(writer: BlobWriter, pieces: Sequence[bytes]) -> None:
     for piece in pieces:
         writer.write(piece)
-    return sum(map(len, pieces))
+    writer.flush()
+
+
+def _suspend(writer: BlobWriter, pieces: Sequence[bytes]) -> None:
+    """Keeps what came, and what was not written yet."""
+    with contextlib.suppress(PeatError):
+        _write(writer, pieces)
+    writer.suspend()
 
 
 def _close(fd: int | None) -> None:
