@@ -27,7 +27,7 @@ from peat_sidecar.net import IrohEndpoint, Pool, load_identity
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.rpc import Application, Listener, Node, NodePhase, Parts, Server, open_listeners
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Getter, Provider, Transfers
+from peat_sidecar.transfer import Exporter, Getter, Importer, Provider, Transfers
 from peat_sidecar.wire import ALPN
 
 STOP_SECONDS = 9.0
@@ -97,6 +97,8 @@ class _Daemon:
             store=store,
             peers=peers,
             transfers=transfers,
+            importer=Importer(store),
+            exporter=Exporter(store),
             getter=Getter(store, pool),
             import_roots=Roots(settings.import_roots, option="--import-root"),
             export_roots=Roots(settings.export_roots, option="--export-root"),

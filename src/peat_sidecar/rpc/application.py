@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from connectrpc.code import Code
-from connectrpc.codec import proto_binary_codec, proto_json_codec
+from connectrpc.codec import proto_binary_codec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -17,6 +17,7 @@ from peat_sidecar.rpc.bounds import BODY_LIMIT_BYTES
 from peat_sidecar.rpc.failures import Failures
 from peat_sidecar.rpc.generated.peat_sidecar_connect import PeatSidecar, PeatSidecarASGIApplication
 from peat_sidecar.rpc.generated.peat_sidecar_pb import NodePhase
+from peat_sidecar.rpc.json_codec import JsonCodec
 from peat_sidecar.rpc.parts import Parts
 from peat_sidecar.rpc.service import Service
 from peat_sidecar.store import Usage
@@ -37,8 +38,7 @@ class Application:
             cast(Any, Service(parts)),
             interceptors=[Failures(parts.metrics)],
             read_max_bytes=BODY_LIMIT_BYTES,
-            # A name that is misspelt in JSON is an error, not a wish that is passed over.
-            codecs=[proto_binary_codec(), proto_json_codec(ignore_unknown_fields=False)],
+            codecs=[proto_binary_codec(), JsonCodec()],
         )
         self.app: App = Starlette(
             routes=[

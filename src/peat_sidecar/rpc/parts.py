@@ -11,7 +11,7 @@ from peat_sidecar.net import Endpoint
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.rpc.generated.peat_sidecar_pb import NodePhase
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Getter, Transfers
+from peat_sidecar.transfer import Exporter, Getter, Importer, Transfers
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Parts:
     store: Store
     peers: Peers
     transfers: Transfers
+    importer: Importer
+    exporter: Exporter
     getter: Getter
     import_roots: Roots
     export_roots: Roots
