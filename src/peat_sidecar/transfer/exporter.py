@@ -11,7 +11,7 @@ from peat_sidecar.confined import Directory
 from peat_sidecar.errors import NotFound, Refused, SourceError
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.oci import LayoutTarget, ReadBlob, Target
-from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, assemble
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Index, Package, assemble
 from peat_sidecar.store import BlobInfo, BlobReader, Store, StoredPackage
 from peat_sidecar.transfer.package_listing import read_small
 from peat_sidecar.transfer.progress import Progress
@@ -85,18 +85,17 @@ class Exporter:
     async def _write_documents(
         self, target: Target, package: Package, progress: Progress, tag: str | None
     ) -> None:
-        documents = [blob for blob in package.blobs if blob.digest in package.documents]
-        for blob in reversed(documents):
+        for blob in _children_first(package):
             name = tag if blob.digest == package.root.digest else None
             try:
                 await target.push_manifest(blob, package.documents[blob.digest].raw, name)
-            except (Refused, SourceError) as error:
+            except (NotFound, Refused, SourceError) as error:
                 if not package.missing or not blob.is_index:
                     raise
                 raise type(error)(
-                    f"{target.name} does not take an index without all of its manifests, and"
-                    f" {len(package.missing)} of this one are not here: import all platforms, or export to a"
-                    f" layout ({error})"
+                    f"{error}; {len(package.missing)} manifests that the package's index names are not here,"
+                    " and most registries take no index without them: import all platforms, or export to a"
+                    " layout"
                 ) from None
             progress.done_bytes += blob.size
             progress.done_blobs += 1
@@ -127,6 +126,23 @@ class Exporter:
     def _link(self, target: LayoutTarget, blob: Descriptor, blob_hash: BlobHash) -> None:
         directory, name = target.place(blob)
         self._store.export_file(blob_hash, directory, name, link=True)
+
+
+def _children_first(package: Package) -> list[Descriptor]:
+    """The documents, each after all that it names: registries refuse an index before its manifests."""
+    ordered: dict[Digest, Descriptor] = {}
+
+    def visit(digest: Digest) -> None:
+        document = package.documents.get(digest)
+        if document is None or digest in ordered:
+            return
+        if isinstance(document, Index):
+            for each in document.manifests:
+                visit(each.digest)
+        ordered[digest] = document.descriptor
+
+    visit(package.root.digest)
+    return list(ordered.values())
 
 
 class _Counted:

@@ -94,7 +94,8 @@ class Importer:
         progress.total_bytes = sum(blob.size for blob in blobs.values())
         progress.total_blobs = len(blobs)
         progress.foreign = [each for package in packages for each in package.foreign]
-        raw = {digest: each.raw for package in packages for digest, each in package.documents.items()}
+        raw = {digest: blob.data for digest, blob in blobs.items() if blob.data is not None}
+        raw |= {digest: each.raw for package in packages for digest, each in package.documents.items()}
         await self._take(source, list(blobs.values()), raw, progress, link=link)
         stored = [
             await asyncio.to_thread(self._list, package, list_as if number == 0 else None)
@@ -127,7 +128,9 @@ class Importer:
         *,
         link: bool,
     ) -> None:
-        """Brings all blobs here: documents, which are at hand, then small ones in batches, then others."""
+        """Brings all blobs here: what is at hand (documents, and blobs that a descriptor carries), then small
+        ones in batches, then the others.
+        """
         lacking = await asyncio.to_thread(self._lacking, blobs, progress)
         await self._keep([(raw[blob.digest], blob) for blob in lacking if blob.digest in raw], progress)
         others = [blob for blob in lacking if blob.digest not in raw]
@@ -141,7 +144,13 @@ class Importer:
             return next(large, None)
 
         async def take_batch(batch: list[Descriptor]) -> None:
-            await self._keep([(await _read(source, blob), blob) for blob in batch], progress)
+            read: list[tuple[bytes, Descriptor]] = []
+            try:
+                for blob in batch:
+                    data = await _read(source, blob)
+                    read.append((data, blob))
+            finally:  # what came before an error is not asked for again
+                await self._keep(read, progress)
 
         async def take_large(blob: Descriptor) -> None:
             await self._take_blob(source, blob, progress, link=link)
@@ -153,7 +162,8 @@ class Importer:
         lacking = []
         for blob in blobs:
             known = self._store.find(blob.digest)
-            if known is not None and known.complete and known.size == blob.size:
+            if known is not None and known.complete:
+                _require_size(known, blob)
                 progress.skip(blob.size, 1)
             else:
                 lacking.append(blob)
@@ -162,7 +172,7 @@ class Importer:
     async def _keep(self, items: Sequence[tuple[bytes, Descriptor]], progress: Progress) -> None:
         if items:
             puts = [(data, blob.digest, blob.media_type) for data, blob in items]
-            await asyncio.to_thread(self._store.put_many, puts)
+            await in_thread(self._store.put_many, puts)
             progress.done_bytes += sum(len(data) for data, _ in items)
             progress.done_blobs += len(items)
 
@@ -170,6 +180,7 @@ class Importer:
         async with self._busy.setdefault(blob.digest, asyncio.Lock()):
             known = await asyncio.to_thread(self._store.find, blob.digest)
             if known is not None and known.complete:  # another import has brought it meanwhile
+                _require_size(known, blob)
                 progress.skip(blob.size, 1)
                 return
             fd = await opened(lambda: source.local_file(blob), _close)
@@ -208,16 +219,13 @@ class Importer:
         """What came is kept when this breaks off, and the next import goes on after it. What was kept may
         have been damaged by a power loss; then all of it is read once more.
         """
-        kept = await self._take_rest(source, blob, progress)
-        if kept is not None:
+        if not await self._take_rest(source, blob, progress):
             _log.warning("what was kept of a download was damaged; it begins again", blob=str(blob.digest))
-            progress.done_bytes -= blob.size
-            progress.skipped_bytes -= kept
             await self._take_rest(source, blob, progress)
 
-    async def _take_rest(self, source: Source, blob: Descriptor, progress: Progress) -> int | None:
+    async def _take_rest(self, source: Source, blob: Descriptor, progress: Progress) -> bool:
         """Reads what is missing of a blob. Wrong bytes are an `IntegrityError`, but where some were kept from
-        an earlier run it says how many, and nothing is kept any more.
+        an earlier run it is False, and nothing is kept or counted any more.
         """
         writer = await opened(
             lambda: self._store.writer(
@@ -227,12 +235,13 @@ class Importer:
         )
         waiting: list[bytes] = []
         clock = asyncio.get_running_loop().time
-        kept, written_at = writer.offset, clock()
+        kept, came, written_at = writer.offset, 0, clock()
         progress.skip(kept)
         try:
             async with contextlib.aclosing(source.blob(blob, kept)) as pieces:
                 async for piece in pieces:
                     waiting.append(piece)
+                    came += len(piece)
                     progress.done_bytes += len(piece)
                     if sum(map(len, waiting)) >= _WRITE_BYTES or clock() - written_at >= _WRITE_SECONDS:
                         ready, waiting, written_at = waiting, [], clock()
@@ -241,12 +250,16 @@ class Importer:
             await in_thread(_write, writer, ready)
             await in_thread(writer.finish)
         except IntegrityError:
-            if kept:
-                return kept
-            raise
+            if not kept:
+                raise
+            waiting = []
+            await in_thread(writer.abort)
+            progress.done_bytes -= kept + came
+            progress.skipped_bytes -= kept
+            return False
         finally:
             await in_thread(_suspend, writer, waiting)
-        return None
+        return True
 
 
 async def _walk(source: Source, root: Descriptor, platforms: Sequence[Platform]) -> Package:
@@ -289,6 +302,11 @@ def _batches(blobs: Iterable[Descriptor]) -> Iterator[list[Descriptor]]:
             batch = []
     if batch:
         yield batch
+
+
+def _require_size(known: BlobInfo, blob: Descriptor) -> None:
+    if known.size != blob.size:
+        raise IntegrityError(f"{blob.digest} has {known.size} bytes, and a manifest says {blob.size} of it")
 
 
 def _write(writer: BlobWriter, pieces: Sequence[bytes]) -> None:
