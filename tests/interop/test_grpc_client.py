@@ -12,11 +12,11 @@ import grpc
 import pytest
 
 from tests.support.daemon import RunningDaemon, daemon
-from tests.support.grpc_stubs import generate
+from tests.support.grpc_stubs import CALL_SECONDS as SECONDS
+from tests.support.grpc_stubs import Client, code_of, generate
 from tests.support.real_files import real_bytes, real_file
 from tests.support.registry import make_certificate
 
-SECONDS = 20
 ID = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
 """A public key that nobody in these tests has the secret of."""
 
@@ -37,20 +37,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]
         yield found
 
 
-class Client:
-    """A stub with its messages."""
-
-    def __init__(self, channel: grpc.Channel, stubs: tuple[ModuleType, ModuleType], token: str = "") -> None:
-        self.messages: Any
-        self.messages, services = stubs
-        self._stub: Any = services.PeatSidecarStub(channel)
-        self._metadata = [("authorization", f"Bearer {token}")] if token else []
-
-    def __call__(self, method: str, **fields: Any) -> Any:
-        request = getattr(self.messages, f"{method}Request")(**fields)
-        return getattr(self._stub, method)(request, timeout=SECONDS, metadata=self._metadata)
-
-
 @pytest.fixture(params=["unix", "tcp"])
 def client(
     request: pytest.FixtureRequest, running: RunningDaemon, stubs: tuple[ModuleType, ModuleType]
@@ -58,13 +44,6 @@ def client(
     target = f"unix:{running.socket}" if request.param == "unix" else running.tcp
     with grpc.insecure_channel(target) as channel:
         yield Client(channel, stubs, "" if request.param == "unix" else running.token)
-
-
-def code_of(call: Any, *arguments: Any, **fields: Any) -> grpc.StatusCode:
-    with pytest.raises(grpc.RpcError) as caught:
-        call(*arguments, **fields)
-    code: grpc.StatusCode = caught.value.code()  # type: ignore[attr-defined]
-    return code
 
 
 def test_status(client: Client, running: RunningDaemon) -> None:
