@@ -6,6 +6,7 @@ asked, connections close, the store puts partial blobs away.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -57,6 +58,7 @@ async def run(
     _heed_signals(stop)
     async with AsyncExitStack() as stack:
         daemon = await _Daemon.build(settings, stack)
+        _spare_the_collector()
         await daemon.run(stop, ready)
 
 
@@ -183,6 +185,16 @@ def _metrics(provider: Provider) -> Metrics:
     metrics.counter("provider_answered", "Requests of peers that were answered.", lambda: provider.answered)
     metrics.counter("provider_refused", "Requests of peers that were not.", lambda: provider.refused)
     return metrics
+
+
+def _spare_the_collector() -> None:
+    """What lives as long as the program is not looked at again by the garbage collector. Each read of a
+    stream makes a few objects that could be part of a cycle, so that the collector took a fifth of a fetch's
+    time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _heed_signals(stop: asyncio.Event) -> None:
