@@ -1,9 +1,9 @@
 """Sets of chunks: what a request asks for, what a partial blob holds, what an Observe item tells.
 
 A chunk is 1,024 bytes, the unit of BLAKE3; a group is 16 chunks, the unit in which content is kept. A set is
-the sorted tuple of its boundaries: selected are [b0, b1), [b2, b3) and so on, and an odd count leaves the last
-interval open. Sets are values: immutable, hashable, and as large as their boundaries are many, however far
-apart these lie.
+the sorted tuple of its boundaries: selected are [b0, b1), [b2, b3) and so on, and an odd count leaves the
+last interval open. Sets are values: immutable, hashable, and as large as their boundaries are many, however
+far apart these lie.
 
 Set operations are linear, and copy the stretches where only one side has boundaries: adding one interval to a
 set of 100,000 costs a millisecond, merging two such sets 60.
@@ -179,7 +179,8 @@ def _merge(left: tuple[int, ...], right: tuple[int, ...], table: _Table) -> tupl
 
 
 def _stretch(boundaries: tuple[int, ...], begin: int, limit: int) -> int:
-    """Where the boundaries below a limit end; in sets that mix evenly, at the next one, so look there first."""
+    """Where the boundaries below a limit end; in sets that mix evenly, at the next one, so look there first.
+    """
     following = begin + 1
     if following == len(boundaries) or boundaries[following] >= limit:
         return following

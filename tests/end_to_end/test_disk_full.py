@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from peat_sidecar.ranges import ChunkRanges
 from tests.support.real_files import real_bytes
 from tests.support.verified_pieces import tree_of, verified_pieces
 from tests.unit.store.test_recovery import add_package
 
 from peat_sidecar.errors import StoreFull
 from peat_sidecar.ids import Digest
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
 
 SIZE = 24 << 20

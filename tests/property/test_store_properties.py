@@ -8,13 +8,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from peat_sidecar.ranges import ChunkRanges
 from tests.support.power_loss import QuickDisk
 from tests.support.real_files import real_bytes
 from tests.support.verified_pieces import tree_of, verified_pieces
 
 from peat_sidecar.bao import GROUP_CHUNKS, chunk_count
 from peat_sidecar.ids import Digest
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.store.have import HaveMap, encode_have, parse_have
 

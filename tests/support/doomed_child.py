@@ -18,9 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from peat_sidecar.ranges import ChunkRanges
-
 from peat_sidecar.ids import BlobHash
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
 from tests.support.verified_pieces import verified_pieces
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from peat_sidecar.ranges import ChunkRanges
-
 from peat_sidecar.bao import Pair, TreeBuilder, Verified, plan
 from peat_sidecar.ids import BlobHash
+from peat_sidecar.ranges import ChunkRanges
 
 
 def tree_of(data: bytes) -> tuple[BlobHash, bytes]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peat_sidecar.ranges import ChunkRanges
 
 from peat_sidecar.errors import ConfigError, PeatError, StoreFailed, StoreFull
 from peat_sidecar.ids import Digest
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Disk, Store
 from peat_sidecar.store.failures import require_room, translated
 from tests.support.real_files import real_bytes

@@ -5,11 +5,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from peat_sidecar.ranges import ChunkRanges
 
 from peat_sidecar.bao import CHUNK_SIZE, GROUP_CHUNKS, chunk_count
 from peat_sidecar.errors import IntegrityError, NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.store.have import HaveMap, encode_have, parse_have
 from tests.support.real_files import real_bytes

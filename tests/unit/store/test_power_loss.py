@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from peat_sidecar.ranges import ChunkRanges
 
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.packages import Descriptor
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import PartialBlob, Store, StoredPackage
 from tests.support.power_loss import KINDS, PowerLossDisk, QuickDisk
 from tests.support.real_files import real_bytes

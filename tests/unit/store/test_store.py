@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from peat_sidecar.ranges import ChunkRanges
 
 from peat_sidecar.bao import outboard_size
 from peat_sidecar.errors import ConfigError, IntegrityError, NotFound, Refused, StoreFailed
 from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import BlobInfo, Store
 from tests.support.real_files import real_bytes, real_file
 from tests.support.verified_pieces import tree_of
