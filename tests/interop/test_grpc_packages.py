@@ -179,7 +179,7 @@ def test_the_export_of_a_blob_waits_too(nodes: tuple[Node, Node]) -> None:
 def test_a_transfer_outlives_its_client(
     nodes: tuple[Node, Node], stubs: tuple[ModuleType, ModuleType]
 ) -> None:
-    one, two = nodes
+    one, _ = nodes
     real_file(one.imports / "large.bin", 40 << 20)
     pause = threading.Event()
     with grpc.insecure_channel(f"unix:{one.running.socket}") as channel:

@@ -102,10 +102,13 @@ class _Handler:
         self._app = listener.app
         self._name = str(listener.address)
         self._open = 0
+        self._full = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._open >= CONNECTIONS_LIMIT:
-            _log.warning("a connection is refused: too many are open", api=self._name)
+            if not self._full:
+                _log.warning("connections are refused: too many are open", api=self._name)
+            self._full = True
             writer.transport.abort()
             return
         task = asyncio.current_task()
@@ -114,19 +117,24 @@ class _Handler:
         connections.add(task)
         self._open += 1
         try:
-            await self._serve(reader, writer)
+            await self._serve(task, reader, writer)
+        except asyncio.CancelledError:
+            _log.debug("a connection was cut", api=self._name)  # the outermost frame of its task
         except Exception as error:  # noqa: BLE001 - the edge of the connection's task
             # Hypercorn trips over bytes that come after an answer was given early, and over broken frames.
             _log.debug("a connection ended in a fault", api=self._name, error=repr(error))
         finally:
             self._open -= 1
+            self._full = self._open >= CONNECTIONS_LIMIT // 2 and self._full
             connections.discard(task)
             with suppress(Exception):
                 writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         loop, server = asyncio.get_running_loop(), self._server
-        idle = _Idle(self._app, writer.transport, server._idle_seconds)
+        idle = _Idle(self._app, writer.transport, task, server._idle_seconds)
         app = ASGIWrapper(cast(Any, idle))
         try:
             await _Connection(app, loop, server._config, server._context, {}, reader, writer)
@@ -145,14 +153,19 @@ class _Connection(TCPServer):
 class _Idle:
     """Cuts a connection that has had no request for some time.
 
-    Hypercorn does so too, but forgets it from a preface of HTTP/2 to the first request after it.
+    Hypercorn does so too, but forgets it from a preface of HTTP/2 to the first request after it, and stands
+    still for ever where a body goes on after its answer.
     """
 
-    def __init__(self, app: App, transport: asyncio.WriteTransport, seconds: float) -> None:
+    def __init__(
+        self, app: App, transport: asyncio.WriteTransport, task: asyncio.Task[None], seconds: float
+    ) -> None:
         self._app = app
         self._transport = transport
+        self._task = task
         self._seconds = seconds
         self._requests = 0
+        self._ended = False
         self._timer = self._start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,15 +175,20 @@ class _Idle:
             await self._app(scope, receive, send)
         finally:
             self._requests -= 1
-            if not self._requests and not self._transport.is_closing():
+            if not self._requests and not self._ended:
                 self._timer = self._start()
 
     def end(self) -> None:
         """The connection is gone."""
+        self._ended = True
         self._timer.cancel()
 
     def _start(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
+        return asyncio.get_running_loop().call_later(self._seconds, self._cut)
+
+    def _cut(self) -> None:
+        self._transport.abort()
+        self._task.cancel()
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -160,3 +160,45 @@ async def test_http2_and_an_upgrade_to_something_else() -> None:
     async with served(Bounds(receive_all)) as port:
         upgrade = GET[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n" + key
         assert b"101" not in (await exchange(port, upgrade))[:20]
+
+
+@pytest.mark.parametrize("http2", [False, True])
+async def test_a_body_without_end_ends_with_its_connection(
+    http2: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is given early; what comes after it fills a queue that nobody reads."""
+    monkeypatch.setattr(server, "CONNECTIONS_LIMIT", 1)
+    head = POST.replace(b"content-length: 10", b"content-length: 1000000000")
+    frame = bytes.fromhex("004000000000000001") + bytes(16384)
+    if http2:
+        block = bytes.fromhex("838684") + b"\x01\x09localhost"  # POST, http, /, :authority
+        head = PREFACE + SETTINGS + bytes([0, 0, len(block), 1, 4, 0, 0, 0, 1]) + block
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST":
+            await asyncio.sleep(0.2)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async with served(late, idle_seconds=0.3) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+
+        async def flood() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    writer.write(frame if http2 else bytes(1 << 16))
+                    await writer.drain()
+
+        flooding = asyncio.create_task(flood())
+        with contextlib.suppress(OSError):
+            while await asyncio.wait_for(reader.read(1 << 16), WAIT_SECONDS):
+                pass
+        flooding.cancel()
+        writer.close()
+        await asyncio.gather(flooding, return_exceptions=True)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while b"200" not in await exchange(port, GET):
+                pass
