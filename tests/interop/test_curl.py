@@ -114,6 +114,37 @@ def test_json_that_is_none_of_a_request(running: RunningDaemon, data: str) -> No
     assert "Traceback" not in answer["message"]
 
 
+def test_grpc_web(running: RunningDaemon) -> None:
+    """A frame with the answer, and one with the end of the call; errors before the service as headers."""
+    url = f"http://{running.tcp}/{SERVICE}"
+    web = ("-H", "content-type: application/grpc-web+proto", "--data-binary", "@-")
+    empty = bytes(5)
+    done = subprocess.run(
+        ["curl", "-sS", "-m", "20", *web, f"{url}/GetStatus"], input=empty, capture_output=True, check=True
+    )
+    size = int.from_bytes(done.stdout[1:5])
+    assert str(running.address.endpoint_id).encode() in done.stdout[5 : 5 + size]
+    assert done.stdout[5 + size] == 0x80
+    assert b"grpc-status: 0" in done.stdout[5 + size :].lower()
+    done = subprocess.run(
+        ["curl", "-sS", "-i", "-m", "20", *web, f"{url}/DeleteBlob"],
+        input=empty,
+        capture_output=True,
+        check=True,
+    )
+    assert b"grpc-status: 16" in done.stdout.lower()
+
+
+def test_connect_get(running: RunningDaemon) -> None:
+    """Calls without effects are there for caches too."""
+    url = f"http://{running.tcp}/{SERVICE}"
+    status, text = curl(f"{url}/GetStatus?encoding=json&message=%7B%7D")
+    assert (status, json.loads(text)["phase"]) == (200, "NODE_PHASE_READY")
+    assert curl(f"{url}/DeleteBlob?encoding=json&message=%7B%7D")[0] == 401
+    deep = "%5B" * 5000
+    assert curl(f"{url}/GetStatus?encoding=json&message={deep}")[0] == 400
+
+
 def test_a_body_that_is_too_large(running: RunningDaemon) -> None:
     for call in (unix, tcp):
         status, answer = call(running, "GetStatus", " " * (1 << 20) + "{}")
@@ -176,6 +207,7 @@ def test_tls(tmp_path: Path) -> None:
         assert curl(*call, "-H", "host: evil.example", url, data="{}")[0] == 403
         with pytest.raises(subprocess.CalledProcessError):
             curl(*JSON, f"http://localhost:{port}/{SERVICE}/GetStatus", data="{}")
+        assert "Traceback" not in running.log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.support.grpc_stubs import CALL_SECONDS, Client, code_of, generate
 from tests.support.images import ImageLayout, build_image, machine_files
 from tests.support.real_files import real_file
 
+STRANGER = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
 REFERENCE = "registry.example:5000/team/app:v1"
 
 
@@ -202,3 +204,26 @@ def test_a_transfer_is_cancelled(nodes: tuple[Node, Node]) -> None:
     cancelled = one.client("CancelTransfer", id=begun.id).transfer
     assert cancelled.state == one.client.messages.TRANSFER_STATE_CANCELLED
     assert not cancelled.blob.hash
+
+
+def test_a_blob_that_is_wanted_says_of_whom(nodes: tuple[Node, Node]) -> None:
+    """The peer takes datagrams and answers none of them."""
+    _, two = nodes
+    client, wanted = two.client, "ab" * 32
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        peer = f"{STRANGER}@127.0.0.1:{silent.getsockname()[1]}"
+        begun = client("FetchBlob", blob=wanted, peer=peer).transfer
+        status = client("GetBlobStatus", name=wanted).blob
+        assert status.state == client.messages.BLOB_STATE_WANTED
+        assert list(status.providers) == [peer]
+        client("CancelTransfer", id=begun.id)
+    assert client("GetBlobStatus", name=wanted).blob.state == client.messages.BLOB_STATE_ABSENT
+
+
+def test_why_a_blob_did_not_come(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    wanted = "cd" * 32
+    fields = {"blob": wanted, "peer": str(one.running.address), "wait": True}
+    assert code_of(two.client, "FetchBlob", **fields) is grpc.StatusCode.NOT_FOUND
+    assert "does not hold" in two.client("GetBlobStatus", name=wanted).blob.last_error

@@ -8,10 +8,11 @@ asked, connections close, the store puts partial blobs away.
 import asyncio
 import gc
 import os
+import resource
 import signal
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 
 import structlog
@@ -33,6 +34,7 @@ from peat_sidecar.wire import ALPN
 
 STOP_SECONDS = 9.0
 """After a signal the process ends within this time, whatever hangs: the store bears it."""
+_FILES = 65536
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +56,7 @@ async def run(
     `ConfigError` when it cannot start as it is told to.
     """
     configure_logs(settings)
+    _raise_file_limit()
     stop = stop or asyncio.Event()
     _heed_signals(stop)
     async with AsyncExitStack() as stack:
@@ -157,7 +160,8 @@ class _Daemon:
         node = self._parts.node
         node.phase = NodePhase.READY
         apis = " ".join(str(listener.address) for listener in self._listeners)
-        print(f"ready: {node.address} api: {apis}", flush=True)
+        with suppress(OSError):  # whoever started it may not listen any more
+            print(f"ready: {node.address} api: {apis}", flush=True)
         _log.info("ready", node=str(node.address), api=apis, version=node.version)
 
 
@@ -195,6 +199,14 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _raise_file_limit() -> None:
+    """As many open files as the system allows; the usual 1,024 are few for peers, blobs and calls at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _heed_signals(stop: asyncio.Event) -> None:

@@ -1,6 +1,5 @@
 """Values of the program as messages of the API, and names from requests as values."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 
 from peat_sidecar.errors import ConfigError
@@ -92,10 +91,10 @@ def package_info(package: StoredPackage, node: PeerAddress) -> pb.PackageInfo:
     )
 
 
-def blob_status(blob: BlobInfo, fetches: Iterable[Transfer] = ()) -> pb.BlobStatus:
-    """A blob that is here, at least in part; `fetches` are the transfers that bring the rest."""
+def blob_status(blob: BlobInfo) -> pb.BlobStatus:
+    """A blob that is here, at least in part."""
     state = pb.BlobState.COMPLETE if blob.complete else pb.BlobState.PARTIAL
-    status = pb.BlobStatus(
+    return pb.BlobStatus(
         hash=str(blob.hash),
         digest=str(blob.digest or ""),
         state=state,
@@ -104,19 +103,6 @@ def blob_status(blob: BlobInfo, fetches: Iterable[Transfer] = ()) -> pb.BlobStat
         media_type=blob.media_type or "",
         linked=blob.linked,
     )
-    add_fetches(status, fetches)
-    return status
-
-
-def add_fetches(status: pb.BlobStatus, fetches: Iterable[Transfer]) -> None:
-    """Says from whom the rest comes, and how fast."""
-    for transfer in fetches:
-        if transfer.state is TransferState.RUNNING:
-            status.providers.append(transfer.other_side)
-            status.bytes_per_second += transfer.bytes_per_second
-            status.eta_seconds = max(status.eta_seconds, transfer.eta_seconds)
-        elif transfer.error is not None and not status.last_error:
-            status.last_error = str(transfer.error)
 
 
 def transfer_message(transfer: Transfer, node: PeerAddress) -> pb.Transfer:

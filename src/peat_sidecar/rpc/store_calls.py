@@ -9,7 +9,6 @@ from peat_sidecar.errors import ConfigError, NotFound
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.messages import (
-    add_fetches,
     blob_status,
     package_info,
     parse_blob_name,
@@ -17,7 +16,7 @@ from peat_sidecar.rpc.messages import (
 )
 from peat_sidecar.rpc.parts import Parts
 from peat_sidecar.store import BlobInfo, StoredPackage
-from peat_sidecar.transfer import Transfer, TransferKind, TransferState, remove_package
+from peat_sidecar.transfer import TransferKind, TransferState, remove_package
 
 _PAGE_DEFAULT = 100
 _PAGE_LIMIT = 1000
@@ -38,16 +37,14 @@ class StoreCalls:
         name = parse_blob_name(request.name)
         info = await asyncio.to_thread(self._parts.store.find, name)
         if info is not None:
-            fetches = () if info.complete else self._fetches(info.hash)
-            return pb.GetBlobStatusResponse(blob=blob_status(info, fetches))
+            return pb.GetBlobStatusResponse(blob=self._status(info))
         status = pb.BlobStatus(state=pb.BlobState.ABSENT)
         if isinstance(name, Digest):
             status.digest = str(name)
         else:
             status.hash = str(name)
-            fetches = self._fetches(name)
-            add_fetches(status, fetches)
-            if any(each.state is TransferState.RUNNING for each in fetches):
+            self._add_fetch(status, name)
+            if status.providers:
                 status.state = pb.BlobState.WANTED
         return pb.GetBlobStatusResponse(blob=status)
 
@@ -60,7 +57,7 @@ class StoreCalls:
         found = await asyncio.to_thread(self._page, request, limit + 1)
         shown, more = found[:limit], len(found) > limit
         return pb.ListBlobsResponse(
-            blobs=[blob_status(each, () if each.complete else self._fetches(each.hash)) for each in shown],
+            blobs=[self._status(each) for each in shown],
             next_page_token=str(shown[-1].hash) if more else "",
         )
 
@@ -122,7 +119,23 @@ class StoreCalls:
         address = self._parts.node.address
         return [package_info(each, address) for each in packages]
 
-    def _fetches(self, hash: BlobHash) -> list[Transfer]:
-        """Transfers of that very blob, running and ended, the newest first."""
-        transfers = self._parts.transfers.all()
-        return [each for each in transfers if each.kind is TransferKind.FETCH and each.subject == str(hash)]
+    def _status(self, blob: BlobInfo) -> pb.BlobStatus:
+        status = blob_status(blob)
+        if not blob.complete:
+            self._add_fetch(status, blob.hash)
+        return status
+
+    def _add_fetch(self, status: pb.BlobStatus, hash: BlobHash) -> None:
+        """From whom the rest of a blob comes and how fast, or why the last fetch of it failed."""
+        fetches = [each for each in self._parts.transfers.all() if each.kind is TransferKind.FETCH]
+        running = [each for each in fetches if each.state is TransferState.RUNNING]
+        own = [each for each in fetches if each.subject == str(hash)]
+        provider = self._parts.getter.provider_of(hash)
+        asked = [str(provider)] if provider else [each.other_side for each in own if each in running]
+        if not asked:
+            status.last_error = next((str(each.error) for each in own if each.error), "")
+            return
+        status.providers = asked
+        status.bytes_per_second = sum(each.bytes_per_second for each in running if each.other_side in asked)
+        if status.bytes_per_second and status.size:
+            status.eta_seconds = (status.size - status.present_bytes) / status.bytes_per_second

@@ -45,6 +45,7 @@ class Getter:
         self._store = store
         self._pool = pool
         self._patience = patience
+        self._providers: dict[BlobHash, PeerAddress] = {}
         self._active: dict[BlobHash, asyncio.Event] = {}
         """Blobs that a transfer is at work on; the event is set when it is not any more."""
 
@@ -69,6 +70,10 @@ class Getter:
         if info is None or not info.complete:
             raise NotFound(f"blob {blob_hash} was removed while it was fetched; fetch it again")
         return info
+
+    def provider_of(self, blob_hash: BlobHash) -> PeerAddress | None:
+        """Whom that blob is asked of now."""
+        return self._providers.get(blob_hash)
 
     async def fetch_package(
         self,
@@ -137,11 +142,13 @@ class Getter:
             tried |= {want.hash for want in free}
             done = asyncio.Event()
             self._active |= {want.hash: done for want in free}
+            self._providers |= {want.hash: peer for want in free}
             try:
                 await self._persist(peer, progress, partial(self._try, free, progress))
             finally:
                 for want in free:
                     self._active.pop(want.hash, None)
+                    self._providers.pop(want.hash, None)
                 done.set()
 
     async def _try(self, wants: Sequence[Want], progress: Progress, connection: Connection) -> None:
