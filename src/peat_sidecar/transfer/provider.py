@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import Iterator
+from itertools import islice
 
 import structlog
 
@@ -43,10 +44,12 @@ OBSERVERS_PER_CONNECTION = 32
 """Fewer than the 100 streams of a connection, so that some are left for answers."""
 RANGES_LIMIT = 8192
 """Entries and boundaries of one request, before anything is made of them."""
-_PIECE_BYTES = 1 << 20
-_BUSY_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 18
+"""What a stream takes in one write."""
+_PIECES_AHEAD = 4
+"""Read in a thread while as many are sent."""
 _BUSY = 4
-"""With more answers than this at once pieces are smaller, for the sake of memory."""
+"""With more answers than this at once one piece is read ahead, for the sake of memory."""
 
 _log = structlog.get_logger(__name__)
 
@@ -86,16 +89,17 @@ class Provider:
     async def _answer(self, stream: Stream, request: Get | GetMany) -> None:
         """Writes an answer, reading the next piece while one is sent."""
         self._running += 1
-        busy = self._running > _BUSY
-        pieces = answer(self._store, request, piece_bytes=_BUSY_PIECE_BYTES if busy else _PIECE_BYTES)
+        ahead = 1 if self._running > _BUSY else _PIECES_AHEAD
+        pieces = _Pieces(answer(self._store, request, piece_bytes=_PIECE_BYTES))
         sent = False
-        reading = _next(pieces)
+        reading = pieces.read(ahead)
         try:
-            while piece := await reading:
-                reading = _next(pieces)
-                await stream.write(piece)
-                sent = True
-                self.sent_bytes += len(piece)
+            while batch := await reading:
+                reading = pieces.read(ahead)
+                for piece in batch:
+                    await stream.write(piece)
+                    sent = True
+                    self.sent_bytes += len(piece)
             await stream.finish()
             self.answered += 1
         except PeerUnavailable:
@@ -111,8 +115,7 @@ class Provider:
                 return
         finally:
             self._running -= 1
-            # A thread may be inside the generator still: it is closed, and its file with it, after that.
-            reading.add_done_callback(lambda done: _close(pieces, done))
+            pieces.close()
         await stream.drained()
 
     async def _observe(self, stream: Stream, request: Observe) -> None:
@@ -181,13 +184,38 @@ class _Session:
             self._observers -= 1
 
 
-def _next(pieces: Iterator[bytes]) -> asyncio.Future[bytes]:
-    """The next piece, read in a thread; b"" at the end."""
-    return asyncio.ensure_future(asyncio.to_thread(next, pieces, b""))
+class _Pieces:
+    """An answer, read in threads, one at a time."""
 
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._error: PeatError | None = None
+        self._reading: asyncio.Future[list[bytes]] | None = None
 
-def _close(pieces: Iterator[bytes], done: asyncio.Future[bytes]) -> None:
-    if not done.cancelled():
-        done.exception()
-    with contextlib.suppress(ValueError):  # running still: the interpreter closes it when it is dropped
-        pieces.close()  # type: ignore[attr-defined]
+    def read(self, count: int) -> asyncio.Future[list[bytes]]:
+        """The next pieces; none at the end. An error is raised after the pieces that came before it."""
+        self._reading = asyncio.ensure_future(asyncio.to_thread(self._take, count))
+        return self._reading
+
+    def close(self) -> None:
+        """Closes the answer, and with it its file, when no thread is inside it any more."""
+        if self._reading is not None:
+            self._reading.add_done_callback(self._close)
+
+    def _take(self, count: int) -> list[bytes]:
+        if self._error is not None:
+            raise self._error
+        taken: list[bytes] = []
+        try:
+            taken.extend(islice(self._pieces, count))
+        except PeatError as error:
+            self._error = error
+        if self._error is not None and not taken:
+            raise self._error
+        return taken
+
+    def _close(self, done: asyncio.Future[list[bytes]]) -> None:
+        if not done.cancelled():
+            done.exception()
+        with contextlib.suppress(ValueError):  # a thread is inside it: it is closed when that lets it go
+            self._pieces.close()  # type: ignore[attr-defined]
