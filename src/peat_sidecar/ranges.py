@@ -179,8 +179,7 @@ def _merge(left: tuple[int, ...], right: tuple[int, ...], table: _Table) -> tupl
 
 
 def _stretch(boundaries: tuple[int, ...], begin: int, limit: int) -> int:
-    """Where the boundaries below a limit end; in sets that mix evenly, at the next one, so look there first.
-    """
+    """Where the boundaries below a limit end: in sets that mix evenly at the next one, so look there."""
     following = begin + 1
     if following == len(boundaries) or boundaries[following] >= limit:
         return following
