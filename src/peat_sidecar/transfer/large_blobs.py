@@ -128,11 +128,15 @@ class LargeBlobs:
                 async with contextlib.aclosing(answer.runs(want.hash, want.size, ranges)) as runs:
                     async for run in runs:
                         if writing is not None:
-                            self._progress.done_bytes += await writing
+                            self._count(await writing)
                         writing = asyncio.ensure_future(in_thread(_write, coming.partial, run))
         finally:
             if writing is not None:
-                self._progress.done_bytes += await writing
+                self._count(await writing)
+
+    def _count(self, written: int) -> None:
+        """Not in one expression with the wait: what others count meanwhile would be lost."""
+        self._progress.done_bytes += written
 
     async def _publish(self, coming: _Coming) -> None:
         try:
