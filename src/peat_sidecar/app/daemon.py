@@ -117,7 +117,7 @@ class _Daemon:
         )
         listeners = open_listeners(Application(parts).app, settings)
         for listener in listeners:
-            stack.callback(listener.bound.close)
+            stack.callback(listener.close)
         return cls(parts, endpoint, pool, provider, listeners)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:

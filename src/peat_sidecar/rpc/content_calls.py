@@ -4,7 +4,6 @@ What can be refused at once is; the rest is the transfer's, which goes on when t
 """
 
 import asyncio
-import os
 from collections.abc import Iterable
 
 from connectrpc.code import Code
@@ -112,7 +111,8 @@ class ContentCalls:
                 file.close()
 
         try:
-            return self._start(TransferKind.IMPORT, path, os.path.dirname(path), take, (expected,))
+            root, _ = self._parts.import_roots.locate(path)
+            return self._start(TransferKind.IMPORT, path, root, take, (expected,))
         except BaseException:
             file.close()
             raise

@@ -31,7 +31,7 @@ def open_listeners(app: App, settings: Settings) -> list[Listener]:
             opened += _open(address, app, guarded, tls)
     except BaseException:
         for listener in opened:
-            listener.bound.close()
+            listener.close()
         raise
     return opened
 

@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,13 +35,17 @@ _GRACE_SECONDS = 3.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listener:
     """A bound socket and what is served on it."""
 
     bound: socket.socket
     app: App
     tls: ssl.SSLContext | None = None
+    _file: tuple[str, int] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._file = socket_file(self.bound)
 
     @property
     def address(self) -> ApiAddress:
@@ -51,13 +55,19 @@ class Listener:
             return ApiAddress(path=Path(name))
         return ApiAddress(host=name[0], port=name[1])
 
+    def close(self) -> None:
+        """Nobody finds it any more; the file of a unix socket goes. Closing twice is fine."""
+        if self._file is not None:
+            remove_socket_file(self._file)
+            self._file = None
+        self.bound.close()
+
 
 class Server:
     """Serves from `start` to `close`. Lives on one event loop."""
 
     def __init__(self, listeners: Iterable[Listener], *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._listeners = tuple(listeners)
-        self._files = [file for each in self._listeners if (file := socket_file(each.bound)) is not None]
         self._idle_seconds = idle_seconds
         self._config = _config(idle_seconds)
         self._context = WorkerContext(None)
@@ -77,14 +87,11 @@ class Server:
             )
 
     async def close(self) -> None:
-        """Accepts no more, lets answers that are being given come to their end for a few seconds, then cuts.
-
-        The files of unix sockets go.
-        """
-        for file in self._files:
-            remove_socket_file(file)
+        """Accepts no more, lets answers come to their end for a few seconds, then cuts."""
         for server in self._servers:
             server.close()
+        for listener in self._listeners:
+            listener.close()
         await self._context.terminated.set()
         tasks = set(self._connections)
         if tasks:
