@@ -4,19 +4,24 @@ what was there stays right, and the same call works when there is room again.
 
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.images import build_image
 from tests.support.real_files import real_bytes
 from tests.support.verified_pieces import tree_of, verified_pieces
 from tests.unit.store.test_recovery import add_package
 
+from peat_sidecar.confined import Directory
 from peat_sidecar.errors import StoreFull
 from peat_sidecar.ids import Digest
+from peat_sidecar.oci import ArchiveTarget, LayoutSource, LayoutTarget, Target
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
+from peat_sidecar.transfer import Exporter, Importer, Progress
 
 SIZE = 24 << 20
 DATA = real_bytes(5_000_000)
@@ -25,8 +30,6 @@ SHA256 = Digest("sha256", hashlib.sha256(DATA).hexdigest())
 KEPT = real_bytes(700_000, skip_bytes=5_000_000)
 ROOM = [0, 4096, 12_288, 40_960, 200_000, 1_000_000, 4_000_000, 4_998_000, 5_010_000, 5_060_000]
 """Bytes left: none, less than each of the files, less than the index needs, and some that nearly do."""
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 
 
 @pytest.fixture(params=["tmpfs", "ext4"])
@@ -44,7 +47,7 @@ def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         command = ["mount", "-o", "loop", str(image), str(place)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
-        pytest.skip(f"cannot mount {request.param} here: {mounted.stderr.strip()}")
+        pytest.fail(f"cannot mount {request.param}, which takes root: {mounted.stderr.strip()}")
     yield place
     subprocess.run(["umount", place], check=True)
 
@@ -190,6 +193,43 @@ def test_export(small: Path, tmp_path: Path) -> None:
         store.export_file(info.hash, folder, "file")
     os.close(folder)
     assert (small / "out/file").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("kind", ["layout", "archive"])
+async def test_export_of_a_package(small: Path, tmp_path: Path, kind: str) -> None:
+    """Nothing is there under the package's name before all of it is; the next try is the whole."""
+    filler = Filler(small)
+    build_image(tmp_path / "package", 3, layers=2)
+    with Store.open(tmp_path / "data") as store:
+        source = LayoutSource(Directory.open(tmp_path / "package"))
+        package = (await Importer(store).import_package(source, Progress())).package
+        await source.close()
+
+        async def export() -> None:
+            out = small / "out"
+            out.mkdir(exist_ok=True)
+            target: Target = (
+                LayoutTarget(Directory.open(out))
+                if kind == "layout"
+                else ArchiveTarget(Directory.open(out), "image.tar")
+            )
+            try:
+                await Exporter(store).export_package(package, target, Progress(), tag="v1")
+            finally:
+                await target.close()
+
+        for free_bytes in (0, 4096, 1_000_000, 2_500_000):
+            (small / "out").mkdir(exist_ok=True)
+            filler.leave(free_bytes)
+            with pytest.raises(StoreFull, match=str(small)):
+                await export()
+            assert not (small / "out/index.json").exists()
+            assert not (small / "out/image.tar").exists()
+            shutil.rmtree(small / "out")
+        filler.clear()
+        await export()
+    found = small / "out" / ("index.json" if kind == "layout" else "image.tar")
+    assert found.stat().st_size > 0
 
 
 @pytest.mark.parametrize("free_bytes", [0, 4096, 8192, 16384, 32768, 65536, 200_000])
