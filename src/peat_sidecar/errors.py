@@ -34,7 +34,7 @@ class Refused(PeatError):
 
 
 class StoreFull(PeatError):
-    """The disk has no room: make some; the daemon goes on by itself then."""
+    """The disk has no room: make some and try again; the daemon goes on, and what came is kept."""
 
 
 class StoreFailed(PeatError):

@@ -19,8 +19,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 def full(path: Path | str, needed_bytes: int) -> StoreFull:
     """The error for a disk without room for what was to be written."""
     return StoreFull(
-        f"no room for {needed_bytes} bytes at {path}{_free(path)}; free some space there "
-        "(or raise the quota), it goes on by itself then"
+        f"no room for {needed_bytes} bytes at {path}{_free(path)}; free some space there, "
+        "and try again; what came so far is kept"
     )
 
 
