@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import structlog
 
@@ -123,7 +124,7 @@ class Transfers:
     """All transfers of the daemon; lives on one event loop."""
 
     def __init__(self) -> None:
-        self._running: dict[str, tuple[Transfer, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[Transfer, asyncio.Task[TransferState]]] = {}
         self._ended: deque[Transfer] = deque(maxlen=REMEMBERED)
         self._closed = False
 
@@ -136,6 +137,7 @@ class Transfers:
         transfer = Transfer(kind, subject, other_side)
         task = asyncio.create_task(self._run(transfer, work), name=f"{kind.value} {subject}")
         self._running[transfer.id] = transfer, task
+        task.add_done_callback(partial(self._over, transfer))
         return transfer
 
     def get(self, id: str) -> Transfer:
@@ -185,24 +187,24 @@ class Transfers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, transfer: Transfer, work: Work) -> None:
+    async def _run(self, transfer: Transfer, work: Work) -> TransferState:
         log = _log.bind(transfer=transfer.id, kind=transfer.kind.value, subject=transfer.subject)
         log.info("transfer started", other_side=transfer.other_side)
-        state = TransferState.CANCELLED
         try:
             transfer.outcome = await work(transfer.progress)
-            state = TransferState.DONE
-            log.info("transfer done", bytes=transfer.progress.done_bytes)
         except PeatError as error:
-            transfer.error, state = error, TransferState.FAILED
+            transfer.error = error
             log.warning("transfer failed", error=str(error))
-        except Exception:
+            return TransferState.FAILED
+        except Exception:  # noqa: BLE001 - the edge of the transfer's task
             log.exception("transfer failed for a reason that was not foreseen")
-            transfer.error, state = (
-                PeatError("a fault of the daemon itself; its log says more"),
-                TransferState.FAILED,
-            )
-        finally:
-            del self._running[transfer.id]
-            self._ended.append(transfer)
-            transfer.end(state)
+            transfer.error = PeatError("a fault of the daemon itself; its log says more")
+            return TransferState.FAILED
+        log.info("transfer done", bytes=transfer.progress.done_bytes)
+        return TransferState.DONE
+
+    def _over(self, transfer: Transfer, task: asyncio.Task[TransferState]) -> None:
+        """Also for one that was cancelled before it took its first step."""
+        del self._running[transfer.id]
+        self._ended.append(transfer)
+        transfer.end(TransferState.CANCELLED if task.cancelled() else task.result())

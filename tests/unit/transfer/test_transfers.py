@@ -80,6 +80,15 @@ async def test_a_cancel_of_one_that_has_ended_changes_nothing() -> None:
         transfers.cancel("unknown")
 
 
+async def test_one_that_is_cancelled_before_its_first_step() -> None:
+    transfers = Transfers()
+    transfer = transfers.start(TransferKind.FETCH, "a blob", "a peer", nothing)
+    transfers.cancel(transfer.id)
+    await bounded(transfer.wait())
+    assert transfer.state is TransferState.CANCELLED
+    assert transfers.running() == []
+
+
 async def test_bounds() -> None:
     transfers = Transfers()
     for _ in range(REMEMBERED + 10):
