@@ -196,7 +196,7 @@ class Transfers:
             transfer.error = error
             log.warning("transfer failed", error=str(error))
             return TransferState.FAILED
-        except Exception:  # noqa: BLE001 - the edge of the transfer's task
+        except Exception:  # the edge of the transfer's task
             log.exception("transfer failed for a reason that was not foreseen")
             transfer.error = PeatError("a fault of the daemon itself; its log says more")
             return TransferState.FAILED
