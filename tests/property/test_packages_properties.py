@@ -100,7 +100,9 @@ def test_collections(tree: Any, chosen: str | None, data: st.DataObject) -> None
         return
     names = collection_names(package)
     assert len(set(names)) == len(names)
-    assert gotten(shelf, layout_index(root), names).blobs == package.blobs
+    # one manifest may be named for two platforms: what it is said to be for is not what it is
+    got = gotten(shelf, layout_index(root), names)
+    assert [blob.digest for blob in got.blobs] == [blob.digest for blob in package.blobs]
     position = data.draw(st.integers(0, len(names) - 1))
     other = names[:position] + names[position + 1 :]
     with pytest.raises(IntegrityError):
