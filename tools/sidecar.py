@@ -185,6 +185,14 @@ class Sidecar:
             raise SidecarError(answer.get("message", ""), answer.get("code", ""))
         return answer
 
+    async def metric(self, name: str) -> float:
+        """A counter or gauge of its `/metrics`, without the prefix `peat_sidecar_`."""
+        text = (await self._client.get("/metrics")).text
+        found = re.search(rf"^peat_sidecar_{name} (\S+)$", text, re.MULTILINE)
+        if found is None:
+            raise SidecarError(f"there is no metric {name}")
+        return float(found[1])
+
     async def watch(self, transfer: str) -> AsyncIterator[Moved]:
         """The transfer's states, up to its end."""
         body = json.dumps({"id": transfer}).encode()
