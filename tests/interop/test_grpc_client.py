@@ -218,6 +218,20 @@ def test_tls(tmp_path: Path, stubs: tuple[ModuleType, ModuleType]) -> None:
             assert code_of(Client(channel, stubs), "GetStatus") is grpc.StatusCode.UNAVAILABLE
 
 
+def test_the_token_is_not_logged_however_much_is(
+    tmp_path: Path, stubs: tuple[ModuleType, ModuleType]
+) -> None:
+    with daemon(tmp_path / "data", log_level="debug") as running:
+        with grpc.insecure_channel(running.tcp) as channel:
+            client = Client(channel, stubs, running.token)
+            assert code_of(client, "DeleteBlob", name=ID) is grpc.StatusCode.NOT_FOUND
+            assert code_of(client, "ImportBlob", file="x" * 5000) is grpc.StatusCode.PERMISSION_DENIED
+        assert running.stop() == 0
+        log = running.log.read_text()
+        assert '"ready"' in log
+        assert running.token not in log
+
+
 def test_a_stop_ends_a_watch_and_a_call_that_waits(
     tmp_path: Path, stubs: tuple[ModuleType, ModuleType]
 ) -> None:

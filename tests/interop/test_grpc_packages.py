@@ -17,6 +17,7 @@ from tests.support.daemon import RunningDaemon, daemon
 from tests.support.grpc_stubs import CALL_SECONDS, Client, code_of, generate
 from tests.support.images import ImageLayout, build_image, machine_files
 from tests.support.real_files import real_file
+from tests.support.registry import registry, skopeo_pull, skopeo_push
 
 STRANGER = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
 REFERENCE = "registry.example:5000/team/app:v1"
@@ -96,6 +97,25 @@ def test_in_across_and_out(nodes: tuple[Node, Node]) -> None:
     two.client("ExportBlob", package=REFERENCE, archive="image.tar", tag="v9", wait=True)
     with tarfile.open(two.exports / "image.tar") as tar:
         assert f"blobs/{root.replace(':', '/')}" in tar.getnames()
+
+
+def test_from_registry_to_registry(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    one, two = nodes
+    root = build_image(tmp_path / "image", 2)
+    with registry(tmp_path / "upstream") as upstream, registry(tmp_path / "edge") as edge:
+        source = f"{upstream.address}/team/app:v1"
+        skopeo_push(tmp_path / "image", "v1", source)
+        imported = one.client("ImportBlob", reference=source, wait=True).transfer
+        assert (imported.package.reference, imported.package.root) == (source, root)
+        assert imported.other_side == source
+        two.client("FetchBlob", ticket=imported.package.ticket, list_as=source, wait=True)
+        target = f"{edge.address}/mirror/app:v1"
+        exported = two.client("ExportBlob", package=source, reference=target, wait=True).transfer
+        assert exported.done_bytes == exported.total_bytes
+        skopeo_pull(target, tmp_path / "pulled", "v1")
+        assert blobs_in(tmp_path / "pulled") == blobs_in(tmp_path / "image")
+        gone = f"{upstream.address}/team/none:v1"
+        assert code_of(one.client, "ImportBlob", reference=gone, wait=True) is grpc.StatusCode.NOT_FOUND
 
 
 def test_blobs_of_a_package_in_pages_and_its_removal(nodes: tuple[Node, Node]) -> None:

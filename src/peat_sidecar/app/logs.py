@@ -8,6 +8,9 @@ import structlog.tracebacks
 
 from peat_sidecar.config import Settings
 
+_TALKATIVE = ("hpack", "h2", "hypercorn", "httpcore", "httpx", "asyncio")
+"""At their debug level some of these write every header of every request, the API's token among them."""
+
 
 def configure_logs(settings: Settings) -> None:
     """Text on a terminal, a JSON object a line elsewhere, unless the settings say otherwise."""
@@ -43,3 +46,5 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import structlog
+from h2.exceptions import ProtocolError
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
+from hypercorn.protocol.h2 import H2Protocol
 
 from peat_sidecar.config import ApiAddress
 from peat_sidecar.errors import ConfigError
@@ -27,10 +30,16 @@ from peat_sidecar.rpc.sockets import remove_socket_file, socket_file
 
 CONNECTIONS_LIMIT = 128
 """Per listener; each may hold about 200 KB in buffers."""
-IDLE_SECONDS = 30.0
-"""A connection without a request is closed after so long, one whose first line has not come yet too."""
+IDLE_SECONDS = 75.0
+"""A connection without a request is closed after so long; no usual interval of pollers, so that calls and
+closes seldom cross."""
+FIRST_SECONDS = 20.0
+"""The first request has to begin within this time."""
+_LATE = 1.5
+"""Of the idle time; what hypercorn has not closed by then is cut."""
 _HANDSHAKE_SECONDS = 10.0
 _GRACE_SECONDS = 3.0
+_CUT_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -98,7 +107,8 @@ class Server:
             _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                await asyncio.wait(late, timeout=_CUT_SECONDS)
 
 
 class _Handler:
@@ -150,11 +160,43 @@ class _Handler:
 
 
 class _Connection(TCPServer):
-    """Ends with its client; hypercorn's own stays for the idle time after the client has left."""
+    """Ends with its client, and as a whole. Hypercorn's own stays for the idle time after the client has
+    left, and for ever where one stream breaks the connection while another has an answer to give.
+    """
+
+    _over = False
 
     async def _read_data(self) -> None:
-        await super()._read_data()
+        try:
+            await super()._read_data()
+        except BaseException:
+            self.writer.transport.abort()
+            raise
+        finally:
+            await self._release()
         await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        """As hypercorn's; the idle time of a connection that is over is not begun again."""
+        if not (self._over and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
+    async def _release(self) -> None:
+        """Wakes those that wait for room in an answer, which nobody would do any more."""
+        self._over = True
+        inner = self.protocol.protocol
+        if isinstance(inner, H2Protocol):
+            for buffer in tuple(inner.stream_buffers.values()):
+                await buffer.close()
+
+    async def _initiate_server_close(self) -> None:
+        """With HTTP/2's goodbye, after which clients send again by themselves what crossed it."""
+        inner = self.protocol.protocol
+        if isinstance(inner, H2Protocol):
+            with suppress(ProtocolError):
+                inner.connection.close_connection()
+                await inner._flush()
+        await super()._initiate_server_close()
 
 
 class _Idle:
@@ -173,7 +215,7 @@ class _Idle:
         self._seconds = seconds
         self._requests = 0
         self._ended = False
-        self._timer = self._start()
+        self._timer = self._start(min(FIRST_SECONDS, seconds))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._timer.cancel()
@@ -183,15 +225,15 @@ class _Idle:
         finally:
             self._requests -= 1
             if not self._requests and not self._ended:
-                self._timer = self._start()
+                self._timer = self._start(self._seconds * _LATE)
 
     def end(self) -> None:
         """The connection is gone."""
         self._ended = True
         self._timer.cancel()
 
-    def _start(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(self._seconds, self._cut)
+    def _start(self, seconds: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self._cut)
 
     def _cut(self) -> None:
         self._transport.abort()

@@ -16,6 +16,7 @@ from tests.unit.rpc.requests import ok
 
 WAIT_SECONDS = 10.0
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+CLOSING_GET = GET[:-2] + b"connection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = bytes.fromhex("000000040000000000")
@@ -84,7 +85,7 @@ async def test_the_number_of_connections_is_bounded(monkeypatch: pytest.MonkeyPa
         held[0][1].write_eof()
         await asyncio.wait_for(held[0][0].read(), WAIT_SECONDS)
         held[0][1].close()
-        assert b"200" in await exchange(port, GET[:-2] + b"connection: close\r\n\r\n")
+        assert b"200" in await exchange(port, CLOSING_GET)
         held[1][1].close()
 
 
@@ -201,4 +202,39 @@ async def test_a_body_without_end_ends_with_its_connection(
         await asyncio.gather(flooding, return_exceptions=True)
         async with asyncio.timeout(WAIT_SECONDS):
             while b"200" not in await exchange(port, GET):
+                pass
+
+
+async def test_a_fault_of_one_stream_leaves_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes for a stream that was answered early break the connection while another answer is due."""
+    monkeypatch.setattr(server, "CONNECTIONS_LIMIT", 1)
+    asked, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" or scope["http_version"] != "2":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    def head(method: int, stream: int, flags: int) -> bytes:
+        block = bytes([method]) + bytes.fromhex("8684") + b"\x01\x09localhost"
+        return bytes([0, 0, len(block), 1, flags, 0, 0, 0, stream]) + block
+
+    get, post = head(0x82, 1, 5), head(0x83, 3, 4)
+    async with served(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PREFACE + SETTINGS + get + post)
+        await asyncio.wait_for(asked.wait(), WAIT_SECONDS)
+        writer.write(bytes.fromhex("000001000000000003") + b"x")
+        with contextlib.suppress(OSError):
+            await asyncio.wait_for(reader.read(), WAIT_SECONDS)
+        writer.close()
+        await asyncio.wait_for(cancelled.wait(), WAIT_SECONDS)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while b"200" not in await exchange(port, CLOSING_GET):
                 pass
