@@ -288,7 +288,12 @@ def _explain(detail: dict[str, Any]) -> str:
 
 
 def _option(name: str) -> str:
-    singular = {"peers": "peer", "import_roots": "import-root", "export_roots": "export-root"}
+    singular = {
+        "peers": "peer",
+        "import_roots": "import-root",
+        "export_roots": "export-root",
+        "api_hosts": "api-host",
+    }
     return singular.get(name, name.replace("_", "-"))
 
 

@@ -57,13 +57,13 @@ class Access:
         host = _host_of(f"//{asked}")
         known = host in self._listed or host in (self._bound, "localhost") or _is_loopback(host)
         if not known:
-            return f"{asked[:80]!r} is no name of this daemon; list it with --api-hosts if it should be"
+            return f"{asked[:80]!r} is no name of this daemon; list it with --api-host if it should be"
         origin = header(scope, "origin")
         if origin is None or _host_of(origin) in self._listed:
             return ""
         if origin.lower() == f"{scope['scheme']}://{asked}".lower():
             return ""
-        return f"pages of {origin[:80]!r} may not call this daemon; list its name with --api-hosts if so"
+        return f"pages of {origin[:80]!r} may not call this daemon; list its name with --api-host if so"
 
     def _has_token(self, scope: Scope) -> bool:
         scheme, _, token = (header(scope, "authorization") or "").partition(" ")
