@@ -10,6 +10,9 @@ from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.transfer import Progress, Transfer, TransferKind, Transfers, TransferState
 
+_LOOK_SECONDS = 0.2
+"""Not after each of the many pieces of a fast fetch."""
+
 _Name = BlobHash | Digest | str
 
 
@@ -80,6 +83,8 @@ class Arrivals:
                     )
                 progress.waiting_for = f"blob {name}, which is not here yet"
                 await _first(more, coming)
+                if more.is_set():
+                    await asyncio.sleep(_LOOK_SECONDS)
             finally:
                 if end is not None:
                     end()
