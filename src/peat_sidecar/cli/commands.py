@@ -1,0 +1,185 @@
+"""All commands, with their examples."""
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from peat_sidecar import __version__
+from peat_sidecar.cli import content, nodes, packages, running, transfers
+from peat_sidecar.cli.blobs import blobs
+from peat_sidecar.cli.exit_codes import exit_code_table
+from peat_sidecar.errors import ConfigError
+
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+
+
+def _examples(*lines: str) -> str:
+    # \b: a paragraph that is shown as it is.
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"peat-sidecar {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="peat-sidecar",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=_HELP,
+    epilog=_examples(
+        "peat-sidecar run --data-dir /srv/peat --peer ID@192.0.2.7:4433",
+        "peat-sidecar import registry.example:5000/team/app:v1",
+        "peat-sidecar packages registry.example:5000/team/app:v1",
+        "peat-sidecar fetch TICKET",
+        "peat-sidecar export registry.example:5000/team/app:v1 oci:out:v1",
+    )
+    + "\n\n\b\nExit codes:\n"
+    + exit_code_table(),
+)
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Carries OCI packages between edge clusters, peer to peer, when the registry cannot be reached.
+
+    `run` is the daemon; all other commands ask one that runs, by default through the socket in its data
+    directory.
+    """
+
+
+def _add(name: str, function: Callable[..., None], *examples: str, to: typer.Typer = app) -> None:
+    to.command(name, short_help=_brief(function), epilog=_examples(*examples), context_settings=_HELP)(
+        function
+    )
+
+
+def _brief(function: Callable[..., None]) -> str:
+    """For the list of commands: what stands before the first stop or semicolon."""
+    first = " ".join((function.__doc__ or "").split())
+    return re.split(r"[.;:]|, and ", first)[0] + "."
+
+
+def _group(name: str, function: Callable[..., None], *examples: str) -> typer.Typer:
+    """A command that lists, with others below it."""
+    group = typer.Typer(
+        invoke_without_command=True,
+        short_help=_brief(function),
+        rich_markup_mode=None,
+        epilog=_examples(*examples),
+        context_settings=_HELP,
+    )
+
+    @wraps(function)
+    def alone(ctx: typer.Context, **values: Any) -> None:
+        if ctx.invoked_subcommand is None:
+            function(**values)
+            return
+        for option in values:
+            source = ctx.get_parameter_source(option)
+            if source is not None and source.name == "COMMANDLINE":
+                flag = f"--{option.replace('_', '-')}"
+                raise ConfigError(f"{flag} goes behind `{name} {ctx.invoked_subcommand}`, not before it")
+
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    own = inspect.signature(function).parameters.values()
+    alone.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
+    alone.__annotations__ = function.__annotations__ | {"ctx": typer.Context}
+    group.callback()(alone)
+    app.add_typer(group, name=name)
+    return group
+
+
+_add(
+    "run",
+    running.run,
+    "peat-sidecar run",
+    "peat-sidecar run --data-dir /srv/peat --listen 0.0.0.0:4433 \\",
+    "    --peer ID@192.0.2.7:4433 --import-root /srv/in --export-root /srv/out",
+    "peat-sidecar run --api unix:/run/peat.sock --api tcp://127.0.0.1:50051",
+    "",
+    "Each option is also a variable, PEAT_SIDECAR_DATA_DIR for example, and",
+    'a line of the config file, data_dir = "/srv/peat". Options go first,',
+    "then variables, then the file.",
+)
+_add(
+    "import",
+    content.import_,
+    "peat-sidecar import registry.example:5000/team/app:v1",
+    "peat-sidecar import docker://registry/app:v1 --platform linux/arm64",
+    "peat-sidecar import oci:/srv/in/layout:v1 --as example.com/team/app:v1",
+    "peat-sidecar import oci-archive:/srv/in/app.tar",
+    "peat-sidecar import /srv/in/model.gguf --media-type application/x-gguf",
+    "",
+    "What stands behind the path of a layout or archive says which package of",
+    "several it is, by name or digest.",
+    "Paths lie beneath an --import-root of `run`.",
+)
+_add(
+    "fetch",
+    content.fetch,
+    "peat-sidecar fetch TICKET",
+    "peat-sidecar fetch HASH --from ID@192.0.2.7:4433 --as example.com/app:v1",
+    "peat-sidecar fetch HASH --from ID --blob --expect sha256:...",
+    "",
+    "`peat-sidecar packages NAME` prints hash and ticket on the other side.",
+)
+_add(
+    "export",
+    content.export,
+    "peat-sidecar export example.com/app:v1 registry.example:5000/team/app:v1",
+    "peat-sidecar export sha256:... oci:/srv/out/layout:v1 --link",
+    "peat-sidecar export example.com/app:v1 oci-archive:/srv/out/app.tar",
+    "peat-sidecar export --blob HASH /srv/out/model.gguf",
+    "",
+    "Paths lie beneath an --export-root of `run`.",
+)
+_add(
+    "packages",
+    packages.packages,
+    "peat-sidecar packages",
+    "peat-sidecar packages example.com/team/app:v1",
+    "peat-sidecar packages -o json | jq -r '.packages[].ticket'",
+)
+_add(
+    "blobs",
+    blobs,
+    "peat-sidecar blobs --package example.com/team/app:v1",
+    "peat-sidecar blobs --state partial --full",
+    "peat-sidecar blobs sha256:...",
+)
+_transfers = _group(
+    "transfers",
+    transfers.list_,
+    "peat-sidecar transfers",
+    "peat-sidecar transfers watch 0123456789abcdef",
+    "peat-sidecar transfers cancel 0123456789abcdef",
+)
+_add("watch", transfers.watch, "peat-sidecar transfers watch 0123456789abcdef", to=_transfers)
+_add("cancel", transfers.cancel, "peat-sidecar transfers cancel 0123456789abcdef", to=_transfers)
+_add("status", nodes.status, "peat-sidecar status", "peat-sidecar status -o json | jq -r .endpointAddr")
+_peers = _group(
+    "peers",
+    nodes.peers,
+    "peat-sidecar peers",
+    "peat-sidecar peers connect ID@192.0.2.7:4433",
+    "peat-sidecar peers disconnect ID",
+)
+_add("connect", nodes.connect, "peat-sidecar peers connect ID@192.0.2.7:4433", to=_peers)
+_add("disconnect", nodes.disconnect, "peat-sidecar peers disconnect ID", to=_peers)
+_add(
+    "remove",
+    packages.remove,
+    "peat-sidecar remove example.com/team/app:v1",
+    "peat-sidecar remove --blob sha256:...",
+)
