@@ -3,6 +3,8 @@
 Two lines on standard error, redrawn in place and taken away at the end.
 """
 
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,8 +25,17 @@ _KINDS = {"import": "importing", "fetch": "fetching", "export": "exporting"}
 def bar() -> Iterator["Bar"]:
     """A bar that is called with each state of a transfer."""
     console = Console(stderr=True, highlight=False)
-    with Live(console=console, transient=True, refresh_per_second=_REFRESHES_PER_SECOND) as live:
-        yield Bar(live, console)
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        with Live(console=console, transient=True, refresh_per_second=_REFRESHES_PER_SECOND) as live:
+            yield Bar(live, console)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, frame: object) -> None:
+    """So that the terminal gets its cursor back."""
+    sys.exit(128 + number)
 
 
 class Bar:

@@ -28,6 +28,10 @@ _COMPRESSED, _END = 1, 2
 _MESSAGE_LIMIT_BYTES = 64 << 20
 _OF_STATUS = {401: "unauthenticated", 403: "permission_denied", 404: "unimplemented", 429: "unavailable"}
 """https://connectrpc.com/docs/protocol#http-to-error-code, for answers that do not come from the service."""
+_WANTS_TOKEN = (
+    "the daemon wants its token for this: name its file api.token with --token-file,"
+    " or set PEAT_SIDECAR_TOKEN"
+)
 
 Json = dict[str, Any]
 
@@ -76,7 +80,11 @@ class Client:
     def call(self, method: str, request: Json | None = None) -> Json:
         """One answer. `ApiError` when it is an error, `DaemonUnavailable` when there is none."""
         with self._translated():
-            response = self._http.post(method, json=request or {})
+            response = self._http.post(
+                method,
+                content=json.dumps(request or {}).encode(),
+                headers={"content-type": "application/json"},
+            )
             if response.status_code != 200:
                 raise _error_of(response.content, response.status_code)
             return _object(response.content)
@@ -176,6 +184,8 @@ def _error_of(data: bytes, status: int) -> ApiError:
     except ValueError:
         found = None
     if isinstance(found, dict) and isinstance(found.get("code"), str):
-        return ApiError(found["code"], str(found.get("message", "")))
+        # The daemon's own words are about HTTP headers.
+        told = _WANTS_TOKEN if found["code"] == "unauthenticated" else str(found.get("message", ""))
+        return ApiError(found["code"], told)
     code = _OF_STATUS.get(status, "unavailable" if status >= 500 else "unknown")
     return ApiError(code, f"the answer has HTTP status {status} and is none of a daemon; check --api")

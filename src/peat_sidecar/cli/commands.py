@@ -4,11 +4,11 @@ import inspect
 import re
 from collections.abc import Callable
 from functools import wraps
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
-from peat_sidecar import __version__
 from peat_sidecar.cli import content, nodes, packages, running, transfers
 from peat_sidecar.cli.blobs import blobs
 from peat_sidecar.cli.exit_codes import exit_code_table
@@ -24,7 +24,7 @@ def _examples(*lines: str) -> str:
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"peat-sidecar {__version__}")
+        print(f"peat-sidecar {version('peat-sidecar')}")
         raise typer.Exit
 
 
@@ -47,7 +47,7 @@ app = typer.Typer(
 
 @app.callback()
 def _main(
-    version: Annotated[
+    asked: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:

@@ -44,6 +44,10 @@ def import_(
 ) -> None:
     """Takes a package or a file into the store."""
     request: Json = dict(parse_source(source))
+    if "file" in request:
+        _refuse("a file", {"--platform": platform, "--referrers": referrers, "--as": list_as})
+    else:
+        _refuse("a package", {"--expect": expect, "--media-type": media_type})
     request |= {"platforms": platform or [], "referrers": referrers, "link": link}
     request |= _given(listAs=list_as, expectedDigest=expect, mediaType=media_type)
     begin(session, "ImportBlob", request, detach=detach)
@@ -65,6 +69,8 @@ def fetch(
 ) -> None:
     """Fetches a package or a blob from a peer, and goes on where an earlier fetch ended."""
     request: Json = dict(parse_fetch(what, peer, blob=blob))
+    if blob:
+        _refuse("a single blob", {"--as": list_as})
     request |= _given(listAs=list_as, expectedDigest=expect)
     begin(session, "FetchBlob", request, detach=detach)
 
@@ -93,6 +99,8 @@ def export(
     detach: Detach = False,
 ) -> None:
     """Writes a package to a registry, layout or archive, or a blob to a file."""
+    if blob:
+        _refuse("a single blob", {"--tag": tag, "--mount-from": mount_from})
     request: Json = {"blob" if blob else "package": name}
     place = parse_blob_target(target) if blob else parse_package_target(target)
     if tag and place.get("tag", tag) != tag:
@@ -101,6 +109,13 @@ def export(
     request |= {"link": link, "mountFrom": mount_from or [], "waitForContent": wait_for_content}
     request |= _given(tag=tag)
     begin(session, "ExportBlob", request, detach=detach)
+
+
+def _refuse(what: str, options: dict[str, object]) -> None:
+    """`ConfigError` when one of the options is set."""
+    for option, value in options.items():
+        if value:
+            raise ConfigError(f"{option} does not go with {what}; leave it out")
 
 
 def _given(**fields: str | None) -> Json:

@@ -1,8 +1,10 @@
 """From the arguments of the process to its exit code."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import typer
 
@@ -14,23 +16,27 @@ from peat_sidecar.cli.watching import TransferFailed
 from peat_sidecar.errors import PeatError
 
 PROGRAM = "peat-sidecar"
-_PIPE_CLOSED = 141
-"""As a shell has it for a program that SIGPIPE ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and ends the process."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:  # a name that the terminal has no letters for is no reason to fail
-            reconfigure(errors="replace")
+    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
+    code = _run(list(sys.argv[1:] if arguments is None else arguments))
     try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _PIPE_CLOSED
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - up to the end of the process
+        code = _fail(f"the output cannot be written: {error.strerror}", ExitCode.UNEXPECTED)
     sys.exit(code)
+
+
+def _usable(stream: TextIO | None) -> TextIO:
+    """There even when the caller closed it; a letter that it cannot show is no reason to fail."""
+    if stream is None:
+        return open(os.devnull, "w")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream
 
 
 def _run(arguments: list[str]) -> int:
@@ -54,8 +60,6 @@ def _run(arguments: list[str]) -> int:
         return _fail(str(error), exit_code_of_error(error))
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or 'the output'}", ExitCode.UNEXPECTED)
     except Exception as error:

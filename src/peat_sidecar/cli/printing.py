@@ -69,7 +69,7 @@ def wrapped(text: str, indent: str = "", width: int | None = None) -> str:
     """Broken between words, at the width of standard output unless another one is named."""
     columns = width or _columns(sys.stdout) or 10_000
     lines = textwrap.wrap(
-        clean(text),
+        clean(" ".join(text.split())),
         columns,
         initial_indent=indent,
         subsequent_indent=indent,

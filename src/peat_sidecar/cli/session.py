@@ -104,7 +104,7 @@ def _token(file: Path | None, data_dir: Path) -> str | None:
     if file is not None:
         return _read_token(file)
     if token := os.environ.get("PEAT_SIDECAR_TOKEN", "").strip():
-        return token
+        return _checked(token, "the variable PEAT_SIDECAR_TOKEN has no token; set it to what is in")
     with suppress(ConfigError):
         return _read_token(data_dir / "api.token")
     return None
@@ -117,6 +117,10 @@ def _read_token(file: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigError(f"the token file {file} cannot be read: {reason}; mend --token-file") from None
-    if not token or not token.isprintable():
-        raise ConfigError(f"the token file {file} has no token; name the daemon's api.token")
+    return _checked(token, f"the token file {file} has no token; name")
+
+
+def _checked(token: str, fault: str) -> str:
+    if not token or not token.isascii() or not token.isprintable():
+        raise ConfigError(f"{fault} the daemon's api.token")
     return token

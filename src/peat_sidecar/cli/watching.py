@@ -3,6 +3,7 @@
 A transfer belongs to the daemon: whoever stops watching does not stop it.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from peat_sidecar.cli.printing import (
 )
 from peat_sidecar.cli.session import Session
 
+_WITHOUT_CURSOR = ("dumb", "unknown")
 _LINE_SECONDS = 5.0
 _OBJECT_SECONDS = 1.0
 _PAST = {"import": "imported", "fetch": "fetched", "export": "exported"}
@@ -114,28 +116,32 @@ def _updates(client: Client, id: str) -> Iterator[Json]:
 @contextmanager
 def _display(*, as_json: bool) -> Iterator[Show]:
     if as_json:
-        yield _seldom(_OBJECT_SECONDS, lambda transfer: print_json({"transfer": transfer}, one_line=True))
-    elif sys.stderr.isatty():
+        yield _seldom(0, _OBJECT_SECONDS, lambda transfer: print_json({"transfer": transfer}, one_line=True))
+    elif sys.stderr.isatty() and os.environ.get("TERM") not in _WITHOUT_CURSOR:
         from peat_sidecar.cli.bars import bar
 
         with bar() as show:
             yield show
     else:
-        yield _seldom(_LINE_SECONDS, lambda transfer: print(_line(transfer), file=sys.stderr, flush=True))
+        yield _seldom(
+            _LINE_SECONDS, _LINE_SECONDS, lambda transfer: print(_line(transfer), file=sys.stderr, flush=True)
+        )
 
 
-def _seldom(seconds: float, show: Show) -> Show:
-    """Of running transfers only: the end is told by another. Something new to wait for is told at once."""
-    told, waited_for = 0.0, None
+def _seldom(first_seconds: float, seconds: float, show: Show) -> Show:
+    """After some time, then now and then; something new to wait for sooner. Of running transfers only: the
+    end is told by another.
+    """
+    due, waited_for = time.monotonic() + first_seconds, None
 
     def sometimes(transfer: Json) -> None:
-        nonlocal told, waited_for
+        nonlocal due, waited_for
         if word(transfer.get("state"), "TRANSFER_STATE_") != "running":
             return
         now, waits_for = time.monotonic(), transfer.get("waitingFor")
-        if now - told < (_OBJECT_SECONDS if waits_for != waited_for else seconds) and told:
+        if now < due - (seconds - _OBJECT_SECONDS if waits_for != waited_for else 0):
             return
-        told, waited_for = now, waits_for
+        due, waited_for = now + seconds, waits_for
         show(transfer)
 
     return sometimes
@@ -171,7 +177,7 @@ def _print_outcome(transfer: Json, kind: str) -> None:
             ]
         )
     if kind == "export":
-        print_pairs([("to", transfer.get("otherSide", ""))])
+        print_pairs([("to     ", transfer.get("otherSide", ""))])
     referrers, foreign = transfer.get("referrers", []), transfer.get("foreign", [])
     if referrers:
         roots = ", ".join(short(each.get("root", "")) for each in referrers)
