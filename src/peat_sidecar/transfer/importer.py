@@ -60,10 +60,6 @@ class Importer:
         """One file as one blob. The descriptor stays the caller's, and open until this ends."""
         size = os.fstat(fd).st_size
         progress.total_bytes, progress.total_blobs = size, 1
-        known = self._store.find(expected) if expected is not None else None
-        if known is not None and known.complete and known.size == size:
-            progress.skip(size, 1)
-            return known
         info = await self._take_file(fd, progress, expected, media_type, link=link)
         progress.done_blobs += 1
         return info

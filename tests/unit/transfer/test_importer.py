@@ -283,9 +283,13 @@ async def test_files(tmp_path: Path) -> None:
         )
         assert (info.digest, info.sha512, info.media_type) == (sha256_of(data), sha512, "text/plain")
         assert progress.done_bytes == progress.total_bytes == len(data)
-        again = Progress()
-        await importer.import_file(file.fileno(), again, expected=sha512, media_type=None, link=False)
-        assert again.skipped_bytes == len(data)
+        # a file is hashed even where the blob that it should be is here
+        path.write_bytes(real_bytes(3_000_000, 11))
+        with pytest.raises(IntegrityError):
+            await importer.import_file(
+                file.fileno(), Progress(), expected=sha512, media_type=None, link=False
+            )
+        assert content(store, info.hash) == data
 
 
 async def test_a_thousand_small_layers(tmp_path: Path) -> None:
