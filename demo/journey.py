@@ -86,9 +86,7 @@ async def _fetch_and_kill(story: Story, getter: Sidecar, package: _Package, peer
         story.fact("It was through before it could be killed; try a larger image:")
         story.fact("python -m demo --size 1000")
         return False
-    story.fact(
-        f"Killed at {killed_at / package.bytes:.0%}; {_on_disk(getter) / 1e6:.1f} MB are on its disk, as it left them."
-    )
+    story.fact(f"Killed at {killed_at / package.bytes:.0%}; {_on_disk(getter) / 1e6:.1f} MB are on its disk.")
     return True
 
 

@@ -125,7 +125,12 @@ class Sidecar:
                 *command, stdout=asyncio.subprocess.PIPE, stderr=errors, stdin=asyncio.subprocess.DEVNULL
             )
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), _START_SECONDS)
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), _START_SECONDS)
+        except BaseException:  # also when this task is cancelled: no process is left behind
+            process.kill()
+            await process.wait()
+            raise
         ready = _READY.search(line.decode())
         if ready is None:
             status = await process.wait()
@@ -252,7 +257,3 @@ class Sidecar:
 
 def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text()[-2000:]
