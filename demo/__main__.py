@@ -45,7 +45,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description="An image travels by two sidecars.")
     parser.add_argument("--size", type=int, default=_DEFAULT_MB, metavar="MB", help="of the image; 200")
     size_mb: int = parser.parse_args().size
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As Ctrl-C: asyncio makes a cancelled task of it, so that it comes at no instant that cannot bear it.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     story = Story()
     try:
         with _scratch(size_mb) as folder:
