@@ -165,6 +165,7 @@ _transfers = _group(
     "peat-sidecar transfers watch 0123456789abcdef",
     "peat-sidecar transfers cancel 0123456789abcdef",
 )
+_add("list", transfers.list_, "peat-sidecar transfers list", to=_transfers)
 _add("watch", transfers.watch, "peat-sidecar transfers watch 0123456789abcdef", to=_transfers)
 _add("cancel", transfers.cancel, "peat-sidecar transfers cancel 0123456789abcdef", to=_transfers)
 _add("status", nodes.status, "peat-sidecar status", "peat-sidecar status -o json | jq -r .endpointAddr")
@@ -175,6 +176,7 @@ _peers = _group(
     "peat-sidecar peers connect ID@192.0.2.7:4433",
     "peat-sidecar peers disconnect ID",
 )
+_add("list", nodes.peers, "peat-sidecar peers list", to=_peers)
 _add("connect", nodes.connect, "peat-sidecar peers connect ID@192.0.2.7:4433", to=_peers)
 _add("disconnect", nodes.disconnect, "peat-sidecar peers disconnect ID", to=_peers)
 _add(
