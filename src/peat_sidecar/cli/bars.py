@@ -17,7 +17,8 @@ from rich.text import Text
 from peat_sidecar.cli.client import Json
 from peat_sidecar.cli.printing import clean, duration, middle, number, plural, size, word
 
-_REFRESHES_PER_SECOND = 5
+_SPARE_COLUMNS = 4
+"""Behind the bar: a terminal writes ^C there."""
 _KINDS = {"import": "importing", "fetch": "fetching", "export": "exporting"}
 
 
@@ -25,28 +26,45 @@ _KINDS = {"import": "importing", "fetch": "fetching", "export": "exporting"}
 def bar() -> Iterator["Bar"]:
     """A bar that is called with each state of a transfer."""
     console = Console(stderr=True, highlight=False)
-    before = signal.signal(signal.SIGTERM, _leave)
-    try:
-        with Live(console=console, transient=True, refresh_per_second=_REFRESHES_PER_SECOND) as live:
-            yield Bar(live, console)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _leave(number: int, frame: object) -> None:
-    """So that the terminal gets its cursor back."""
-    sys.exit(128 + number)
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        drawn = Bar(live, console)
+        handlers = {signal.SIGINT: drawn.interrupt, signal.SIGTERM: _leave}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield drawn
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Bar:
-    """Draws the state that it is called with."""
+    """Draws the state that it is called with. Ctrl-C waits until it is drawn, so that nothing of it is left
+    behind.
+    """
 
     def __init__(self, live: Live, console: Console) -> None:
         self._live = live
         self._console = console
+        self._drawing = False
+        self._interrupted = False
 
     def __call__(self, transfer: Json) -> None:
+        self._drawing = True
         self._live.update(render(transfer, self._console.width), refresh=True)
+        self._drawing = False
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def interrupt(self, number: int, frame: object) -> None:
+        """What SIGINT does."""
+        self._interrupted = True
+        if not self._drawing:
+            raise KeyboardInterrupt
+
+
+def _leave(number: int, frame: object) -> None:
+    """What SIGTERM does: the terminal gets its cursor back."""
+    sys.exit(128 + number)
 
 
 def render(transfer: Json, width: int) -> RenderableType:
@@ -60,7 +78,7 @@ def render(transfer: Json, width: int) -> RenderableType:
     grid.add_column(ratio=1)
     for _ in range(4):
         grid.add_column(no_wrap=True, justify="right")
-    grid.expand = True
+    grid.width = max(width - _SPARE_COLUMNS, 20)
     grid.add_row(
         ProgressBar(total=total or None, completed=min(done, total), pulse=not total),
         Text(f"{done * 100 // total} %" if total else "", style="progress.percentage"),

@@ -61,10 +61,8 @@ def watch(session: Session, id: str) -> None:
     try:
         last = _follow(session, id)
     except KeyboardInterrupt:
-        print_error(
-            "interrupted; the transfer goes on in the daemon."
-            f" To cancel it: peat-sidecar transfers cancel {id}"
-        )
+        print_error("interrupted; the transfer goes on in the daemon. To cancel it:")
+        print_error(f"peat-sidecar transfers cancel {id}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     end(session, last)
 
