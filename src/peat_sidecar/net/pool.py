@@ -40,6 +40,11 @@ class Pool:
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def id(self) -> EndpointId:
+        """This node's own."""
+        return self._endpoint.id
+
     async def connection(self, peer: PeerAddress, alpn: bytes) -> Connection:
         """An open connection; `PeerUnavailable` when the peer does not answer."""
         if self._closed:

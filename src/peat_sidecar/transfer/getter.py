@@ -223,8 +223,9 @@ class Getter:
                     raise
                 failure: PeerUnavailable = reset
             except PeerUnavailable as error:
-                refused = isinstance(error, ConnectionClosed) and error.code == ErrorCode.PERMISSION
-                if refused or not met:
+                if isinstance(error, ConnectionClosed) and error.code == ErrorCode.PERMISSION:
+                    raise ConnectionClosed(f"{error}, {self._pool.id}", error.code) from None
+                if not met:
                     raise
                 failure = error
             if connection is not None and not isinstance(failure, StreamEnded | StreamReset):
