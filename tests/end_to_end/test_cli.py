@@ -16,6 +16,7 @@ import pytest
 from tests.support.daemon import RunningDaemon, daemon
 from tests.support.images import build_image
 from tests.support.real_files import real_file
+from tests.support.registry import make_certificate
 from tests.support.terminal import CTRL_C, Shown, run_in_terminal
 
 REFERENCE = "registry.example:5000/team/app:v1"
@@ -281,6 +282,21 @@ def test_over_tcp(node: Node, tmp_path: Path) -> None:
     assert plain(change, at | node.environment)[0] == 0
     assert plain(["transfers", "watch", "x"], at)[0] == 3
     node.ok("peers", "disconnect", ABSENT)
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    """With the authority that is named; without, a word on what is missing, and no token sent."""
+    made = make_certificate(tmp_path)
+    options = {"api": ["tcp://127.0.0.1:0"], "api_tls_cert": str(made.chain), "api_tls_key": str(made.key)}
+    with daemon(tmp_path / "data", **options) as running:
+        at = {"PEAT_SIDECAR_API": f"tcp://{running.tcp}", "PEAT_SIDECAR_DATA_DIR": str(running.data_dir)}
+        assert plain(["peers", "connect", ABSENT, "--ca-file", str(made.ca)], at)[0] == 0
+        assert plain(["transfers", "watch", "x", "--ca-file", str(made.ca)], at)[0] == 3
+        another = tmp_path / "another"
+        another.mkdir()
+        for arguments in (["status"], ["status", "--ca-file", str(make_certificate(another).ca)]):
+            code, _, errors = plain(arguments, at)
+            assert (code, "--ca-file" in errors, len(errors.splitlines())) == (5, True, 1)
 
 
 def test_the_daemon_goes_away(tmp_path: Path, silent: str) -> None:

@@ -19,6 +19,8 @@ from peat_sidecar.cli.printing import clean, duration, middle, number, plural, s
 
 _SPARE_COLUMNS = 4
 """Behind the bar: a terminal writes ^C there."""
+_STEADY_COLUMNS = (5, 14, 8, 10)
+"""Share, bytes, rate and time left: so that the bar keeps its length."""
 _KINDS = {"import": "importing", "fetch": "fetching", "export": "exporting"}
 
 
@@ -76,8 +78,8 @@ def render(transfer: Json, width: int) -> RenderableType:
     head = f"{_KINDS.get(kind, kind)} {transfer.get('subject', '')}"
     grid = Table.grid(padding=(0, 1))
     grid.add_column(ratio=1)
-    for _ in range(4):
-        grid.add_column(no_wrap=True, justify="right")
+    for least in _STEADY_COLUMNS:
+        grid.add_column(no_wrap=True, justify="right", min_width=least if width >= 80 else None)
     grid.width = max(width - _SPARE_COLUMNS, 20)
     grid.add_row(
         ProgressBar(total=total or None, completed=min(done, total), pulse=not total),

@@ -27,10 +27,13 @@ def packages(
         typer.Argument(metavar="NAME", help="Only this one: a reference, a root's digest, or a collection."),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Whole digests, hashes and tickets, for copying.")
+        bool, typer.Option("--full", help="All about each with its ticket, however long the lines are.")
     ] = False,
 ) -> None:
-    """Lists the packages in the store; of one that is named, all about it with its ticket."""
+    """Lists the packages in the store; of one that is named, all about it with its ticket.
+
+    A ticket is a single line that is longer than most terminals are wide, for copying.
+    """
     found: list[Json] = session.client.call("ListPackages").get("packages", [])
     if name is not None:
         found = [each for each in found if _is_named(each, name)]
