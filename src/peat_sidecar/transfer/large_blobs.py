@@ -7,12 +7,11 @@ or a blob is published; the next piece may be of the next blob.
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from peat_sidecar.bao import Verified
-from peat_sidecar.errors import IntegrityError, NotFound
+from peat_sidecar.errors import IntegrityError, NotFound, Refused
 from peat_sidecar.net import Connection, StreamReset
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges
 from peat_sidecar.store import PartialBlob, Store
@@ -35,7 +34,11 @@ class _Coming:
 
     want: Want
     partial: PartialBlob
-    pieces_left: int
+    rest: ChunkRanges
+    """What no stream has taken yet. Kept as a set: pieces of a claimed size could be more than fit memory."""
+    under_way: int = 0
+    held: ChunkRanges | None = None
+    """What the peer says that it holds, once it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,10 @@ class LargeBlobs:
         self._progress = progress
         self._pace = Pace()
         self._wants: Iterator[Want] = iter(())
-        self._pieces: deque[_Piece] = deque()
+        self._next: _Coming | None = None
+        """The blob that the next piece is of."""
         self._coming: list[_Coming] = []
+        self._lacking = ""
 
     async def fetch(self, wants: Iterable[Want]) -> None:
         """All of them, proven and published. `NotFound` when the peer lacks some of it; the rest has come
@@ -67,39 +72,48 @@ class LargeBlobs:
         self._wants = iter(wants)
         try:
             await share(self._following, self._fetch_piece, STREAMS)
-            for coming in self._coming:
-                raise NotFound(
-                    f"peer {self._connection.remote_id.short} holds blob {coming.want.hash} only in part:"
-                    f" {coming.partial.present} of {coming.want.size} bytes are here; fetch it again later"
-                )
+            if self._lacking:
+                raise NotFound(self._lacking)
         finally:
-            for coming in self._coming:
-                await in_thread(coming.partial.close)
+            await in_thread(_close_all, [coming.partial for coming in self._coming])
 
     async def _following(self) -> _Piece | None:
         """The next piece; a blob is opened when its first piece is due, so that few are open at once."""
-        if not self._pieces:
+        while self._next is None:
             want = next(self._wants, None)
             if want is None:
                 return None
-            self._pieces.extend(await self._open(want))
-        return self._pieces.popleft()
+            self._next = await self._open(want)
+        coming = self._next
+        ranges = next(cut(coming.rest), coming.rest)
+        coming.under_way += 1
+        self._leave(coming, coming.rest - ranges)
+        return _Piece(coming, ranges)
 
-    async def _open(self, want: Want) -> list[_Piece]:
+    def _leave(self, coming: _Coming, rest: ChunkRanges) -> None:
+        coming.rest = rest
+        if not rest and self._next is coming:
+            self._next = None
+
+    async def _open(self, want: Want) -> _Coming | None:
+        """None for a blob that has come another way meanwhile, as by an import."""
         known = self._store.find(want.hash)
-        partial = await opened(
-            lambda: self._store.partial(
-                want.hash, want.size, expected=want.digest, media_type=want.media_type
-            ),
-            PartialBlob.close,
-        )
-        coming = _Coming(want, partial, 0)
+        try:
+            partial = await opened(
+                lambda: self._store.partial(
+                    want.hash, want.size, expected=want.digest, media_type=want.media_type
+                ),
+                PartialBlob.close,
+            )
+        except Refused:
+            known = self._store.find(want.hash)
+            if known is not None and known.complete:
+                return None
+            raise
+        coming = _Coming(want, partial, ChunkRanges.all().clamp(want.size) - partial.have)
         self._coming.append(coming)
         self._progress.skip(partial.present - (known.present if known else 0))
-        missing = ChunkRanges.all().clamp(want.size) - partial.have
-        pieces = [_Piece(coming, ranges) for ranges in cut(missing)] or [_Piece(coming, missing)]
-        coming.pieces_left = len(pieces)
-        return pieces
+        return coming
 
     async def _fetch_piece(self, piece: _Piece) -> None:
         coming = piece.blob
@@ -109,12 +123,26 @@ class LargeBlobs:
             except StreamReset as reset:
                 if reset.code != ErrorCode.INTERNAL:
                     raise
-                held = await whole_groups(self._connection, coming.want.hash, coming.want.size)
-                if there := (held & piece.ranges) - coming.partial.have:
+                if coming.held is None:  # asked once: a peer could claim something else each time
+                    coming.held = await whole_groups(self._connection, coming.want.hash, coming.want.size)
+                    self._leave(coming, coming.rest & coming.held)
+                if there := (coming.held & piece.ranges) - coming.partial.have:
                     await self._fetch_ranges(coming, there)
-        coming.pieces_left -= 1
-        if not coming.pieces_left and coming.partial.complete:
+        coming.under_way -= 1
+        if coming.under_way or coming.rest:
+            return
+        if coming.partial.complete:
             await self._publish(coming)
+        else:
+            await self._put_away(coming)
+
+    async def _put_away(self, coming: _Coming) -> None:
+        self._lacking = self._lacking or (
+            f"peer {self._connection.remote_id.short} holds blob {coming.want.hash} only in part:"
+            f" {coming.partial.present} of {coming.want.size} bytes are here; fetch it again later"
+        )
+        await in_thread(coming.partial.close)
+        self._coming.remove(coming)
 
     async def _fetch_ranges(self, coming: _Coming, ranges: ChunkRanges) -> None:
         """One request. A run is written while the next one comes."""
@@ -158,6 +186,11 @@ def cut(missing: ChunkRanges) -> Iterator[ChunkRanges]:
         piece = ChunkRanges.of(start, start + PIECE_CHUNKS)
         yield missing & piece
         missing = missing - piece
+
+
+def _close_all(partials: Iterable[PartialBlob]) -> None:
+    for partial in partials:
+        partial.close()
 
 
 def _write(partial: PartialBlob, run: Verified) -> int:
