@@ -15,6 +15,7 @@ async def share(
     """Works on so many items at once; whoever is free asks for the following one, None being the end.
 
     Of several errors at once one that is not the peer's silence is raised, since that one is not tried again.
+    A cancel comes before all of them.
     """
     asking = asyncio.Lock()
 
@@ -26,16 +27,29 @@ async def share(
                 return
             await work(item)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(take())
-    except BaseExceptionGroup as errors:
-        raise _foremost(errors) from None
+    tasks = [asyncio.create_task(take()) for _ in range(workers)]
+    cancelled = await _all_ended(tasks)
+    errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+    if cancelled:
+        raise asyncio.CancelledError
+    if errors:
+        raise next((error for error in errors if not isinstance(error, PeerUnavailable)), errors[0])
 
 
-def _foremost(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    flat = [
-        _foremost(error) if isinstance(error, BaseExceptionGroup) else error for error in errors.exceptions
-    ]
-    return next((error for error in flat if not isinstance(error, PeerUnavailable)), flat[0])
+async def _all_ended(tasks: list[asyncio.Task[None]]) -> bool:
+    """Waits for all, which end at the first error or cancel; whether this was cancelled meanwhile.
+
+    A task group would drop a cancel that comes while it ends because of an error.
+    """
+    pending = set(tasks)
+    cancelled = ending = False
+    while pending:
+        try:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError:
+            cancelled = True
+        if pending and not ending:
+            ending = True
+            for task in pending:
+                task.cancel()
+    return cancelled
