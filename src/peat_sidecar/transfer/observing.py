@@ -26,19 +26,21 @@ async def observe(store: Store, blob_hash: BlobHash, stream: Stream) -> None:
     stream.stall_seconds = None
     unsubscribe = store.subscribe(blob_hash, news.hear)
     gone = asyncio.ensure_future(stream.stopped())
+    hearing: asyncio.Future[None] | None = None
     try:
         await _write(stream, *await asyncio.to_thread(_state, store, blob_hash))
         while not gone.done():
             hearing = asyncio.ensure_future(news.wait())
             await asyncio.wait({gone, hearing}, return_when=asyncio.FIRST_COMPLETED)
             if not hearing.done():
-                hearing.cancel()
                 break
             await _write(stream, *news.take())
             await asyncio.wait({gone}, timeout=PAUSE_SECONDS)
     finally:
         unsubscribe()
         gone.cancel()
+        if hearing is not None:
+            hearing.cancel()
 
 
 class _News:
