@@ -34,7 +34,8 @@ from peat_sidecar.wire import ALPN, ErrorCode, Get, RangesSeq
 
 T = TypeVar("T")
 _GAIN_BYTES = 16 << 10
-"""Less than this on the wire, with nothing verified, is no gain: a peer could send it for ever."""
+"""Less than this on the wire, with nothing kept, is no gain, nor is as much as came before: a peer could send
+it for ever."""
 _COPY_BYTES = 1 << 20
 
 
@@ -100,7 +101,6 @@ class Getter:
         check_collection(listing.names, package)
         progress.foreign = list(package.foreign)
         wants = [_want(blob, listing) for blob in package.blobs]
-        progress.total_bytes, progress.total_blobs = package.total_bytes, len(wants)
         await self._fetch(wants, peer, progress)
         stored = _stored(package, collection, list_as)
         await asyncio.to_thread(self._store.add_package, stored)
@@ -126,8 +126,7 @@ class Getter:
 
     async def _fetch(self, wants: Sequence[Want], peer: PeerAddress, progress: Progress) -> None:
         """Brings all of them here. Blobs that another transfer is at work on are left to it at first."""
-        progress.total_bytes = progress.total_bytes or sum(want.size for want in wants)
-        progress.total_blobs = progress.total_blobs or len(wants)
+        progress.total_bytes, progress.total_blobs = sum(want.size for want in wants), len(wants)
         progress.done_bytes = progress.done_blobs = progress.skipped_bytes = 0
         tried: set[BlobHash] = set()
         while lacking := await asyncio.to_thread(self._lacking, wants, progress):
@@ -211,6 +210,7 @@ class Getter:
         """
         patience = self._patience()
         met = False
+        furthest = 0
         while True:
             connection: Connection | None = None
             before, wire_before = progress.done_bytes, progress.wire_bytes
@@ -230,8 +230,10 @@ class Getter:
                 failure = error
             if connection is not None and not isinstance(failure, StreamEnded | StreamReset):
                 self._pool.discard(connection)
-            if progress.done_bytes > before or progress.wire_bytes - wire_before >= _GAIN_BYTES:
+            came = progress.wire_bytes - wire_before
+            if progress.done_bytes > before or came >= furthest + _GAIN_BYTES:
                 patience.gained()
+            furthest = max(furthest, came)
             progress.waiting_for = f"{failure}; trying again"
             await patience.bear(failure, reached=connection is not None)
 
