@@ -7,11 +7,18 @@ time for now. A blob that two transfers want is fetched by the first and awaited
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
+from peat_sidecar.errors import (
+    IntegrityError,
+    NotFound,
+    PeatError,
+    PeerUnavailable,
+    RemoteProtocolError,
+    SourceError,
+)
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress
 from peat_sidecar.net import Connection, ConnectionClosed, Pool, StreamEnded, StreamReset
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, Walk, check_collection
@@ -64,9 +71,10 @@ class Getter:
         """
         info = self._store.find(blob_hash)
         size = info.size if info is not None and info.complete else None
-        if size is None:
-            size = await self._persist(peer, progress, lambda link: _size(link, blob_hash, progress))
-        await self._fetch([Want(blob_hash, size, expected, media_type)], peer, progress)
+        with _blaming(peer):
+            if size is None:
+                size = await self._persist(peer, progress, lambda link: _size(link, blob_hash, progress))
+            await self._fetch([Want(blob_hash, size, expected, media_type)], peer, progress)
         info = self._store.find(blob_hash)
         if info is None or not info.complete:
             raise NotFound(f"blob {blob_hash} was removed while it was fetched; fetch it again")
@@ -88,6 +96,20 @@ class Getter:
         """A package by its collection. The descriptors are walked from the root; a collection with other
         names, entries or sizes than they name is refused.
         """
+        with _blaming(peer):
+            stored = await self._fetch_package(collection, peer, progress, list_as, expected)
+        await asyncio.to_thread(self._store.add_package, stored)
+        return stored
+
+    async def _fetch_package(
+        self,
+        collection: BlobHash,
+        peer: PeerAddress,
+        progress: Progress,
+        list_as: str | None,
+        expected: Digest | None,
+    ) -> StoredPackage:
+        """All of its blobs; it is not listed yet."""
         listing = await asyncio.to_thread(stored_listing, collection, self._store)
         if listing is None:
             listing = await self._persist(
@@ -102,9 +124,7 @@ class Getter:
         progress.foreign = list(package.foreign)
         wants = [_want(blob, listing) for blob in package.blobs]
         await self._fetch(wants, peer, progress)
-        stored = _stored(package, collection, list_as)
-        await asyncio.to_thread(self._store.add_package, stored)
-        return stored
+        return _stored(package, collection, list_as)
 
     async def _walk(self, listing: PackageListing, peer: PeerAddress, progress: Progress) -> Package:
         """Reads the documents from the root on; those that the collection does not name are absent."""
@@ -236,6 +256,19 @@ class Getter:
             furthest = max(furthest, came)
             progress.waiting_for = f"{failure}; trying again"
             await patience.bear(failure, reached=connection is not None)
+
+
+@contextlib.contextmanager
+def _blaming(peer: PeerAddress) -> Iterator[None]:
+    """What is wrong with content says from whom it is."""
+    name = f"peer {peer.endpoint_id.short}"
+    try:
+        yield
+    except (IntegrityError, RemoteProtocolError, SourceError) as error:
+        if name in str(error):
+            raise
+        blamed: PeatError = type(error)(f"from {name}: {error}")
+        raise blamed from None
 
 
 async def _size(connection: Connection, blob_hash: BlobHash, progress: Progress) -> int:

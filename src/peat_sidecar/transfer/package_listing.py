@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from blake3 import blake3
+
 from peat_sidecar.errors import IntegrityError
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.net import Connection
@@ -87,6 +89,8 @@ def parse_listing(sequence: bytes, names: bytes, index: bytes) -> PackageListing
     root = parse_layout_index(index)
     if not digests or digests[0] != root.digest:
         raise IntegrityError("the collection's index.json names another root than its first blob")
+    if collection.hashes[0].value != blake3(LAYOUT_FILE).digest():  # it would be removed with the package
+        raise IntegrityError("the collection names another blob where its oci-layout belongs")
     return PackageListing(
         collection.names, root, dict(zip(digests, collection.hashes[len(LAYOUT_NAMES) :], strict=True))
     )
