@@ -369,7 +369,7 @@ class Store:
         self, state: PartialState, size: int | None, expected: Digest | None, media_type: str | None
     ) -> PartialBlob:
         """Takes long where a crash left much to be hashed."""
-        state.expected = expected or state.expected
+        state.expected = expected  # of this writer: what an earlier one was told may be wrong
         state.media_type = media_type or state.media_type
         partial = PartialBlob(
             self._shelf,
