@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from peat_sidecar.ids import BlobHash, Digest, PeerAddress
+from peat_sidecar.ids import BlobHash, Digest, EndpointId, PeerAddress
 from peat_sidecar.mesh import Peers
 from peat_sidecar.net import Endpoint, Pool
 from peat_sidecar.packages import Descriptor, collection_names, layout_files, parse_manifest
@@ -16,7 +16,7 @@ from peat_sidecar.packages import assemble as assemble_package
 from peat_sidecar.store import Store, StoredPackage
 from peat_sidecar.transfer import Getter, Patience, Provider
 from peat_sidecar.wire import Collection, encode_collection
-from tests.support.networks import Network, address_of, network
+from tests.support.networks import Network, address_of, everyone, network
 
 T = TypeVar("T")
 WAIT_SECONDS = 30
@@ -54,8 +54,15 @@ def hasty() -> Patience:
     return Patience(give_up_seconds=20, sleep=sleep)
 
 
+class OpenPeers(Peers):
+    """Takes in whoever comes, as the endpoints of these networks do."""
+
+    def admits(self, peer: EndpointId) -> bool:
+        return everyone(peer)
+
+
 async def start_node(store: Store, made: Network, *, stall_seconds: float = 5.0) -> Node:
-    peers = Peers()
+    peers = OpenPeers()
     endpoint = await made.endpoint(stall_seconds=stall_seconds)
     pool = Pool(endpoint)
     provider = Provider(store)

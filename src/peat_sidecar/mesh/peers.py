@@ -63,6 +63,7 @@ class Peers:
         """Names a peer and, where addresses are given, dials it. One that cannot be reached is admitted all
         the same, and the answer says why it could not.
         """
+        before = self._addresses.get(peer.endpoint_id)
         self._name(peer)
         self._errors.pop(peer.endpoint_id, None)
         if peer.addresses and self._pool is not None:
@@ -71,7 +72,10 @@ class Peers:
             except PeerUnavailable as error:
                 self._errors[peer.endpoint_id] = str(error)
             except PeatError:
-                del self._addresses[peer.endpoint_id]
+                if before is None:
+                    self._addresses.pop(peer.endpoint_id, None)
+                else:
+                    self._addresses[peer.endpoint_id] = before
                 raise
         return self._info(peer.endpoint_id)
 
@@ -126,6 +130,9 @@ class Peers:
 
     async def _serve(self, connection: Connection, provider: Provider) -> None:
         peer = connection.remote_id
+        if not self.admits(peer):  # it was disconnected after its handshake
+            connection.close(ErrorCode.PERMISSION, b"permission")
+            return
         inbound = self._inbound.setdefault(peer, set())
         inbound.add(connection)
         _log.info("a peer has connected", peer=str(peer), addresses=connection.remote_addresses)

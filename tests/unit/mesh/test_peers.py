@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from peat_sidecar.errors import NotFound, PeerUnavailable
+from peat_sidecar.errors import ConfigError, NotFound, PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh import Peers
 from peat_sidecar.net import ConnectionClosed, Pool
@@ -93,6 +93,52 @@ async def test_a_peer_that_cannot_be_reached_is_admitted_and_the_reason_kept(tmp
             assert peers.list() == [info]
             with pytest.raises(PeerUnavailable):
                 await pool.connection(peers.resolve(str(STRANGER)), ALPN)
+            await pool.close()
+            await endpoint.close()
+            await bounded(serving)
+
+
+async def test_a_peer_that_is_disconnected_between_its_handshake_and_its_turn_stays_out(
+    tmp_path: Path,
+) -> None:
+    async with network("memory") as made:
+        with Store.open(tmp_path) as store:
+            server, client = await made.endpoint(), await made.endpoint()
+            peers = Peers(allowed=[client.id])
+            pools = Pool(server), Pool(client)
+            connection = await bounded(pools[1].connection(address_of(server), ALPN))
+            peers.disconnect(client.id)
+            serving = asyncio.create_task(peers.run(server, pools[0], Provider(store)))
+            await until(lambda: connection.is_closed)
+            for pool in pools:
+                await pool.close()
+            for endpoint in (client, server):
+                await endpoint.close()
+            await bounded(serving)
+
+
+async def test_a_peer_that_is_named_wrongly_stays_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = EndpointId(bytes([1]) * 32)
+    async with network("memory") as made:
+        with Store.open(tmp_path) as store:
+            peers = Peers([PeerAddress(one, ("192.0.2.1:4433",))])
+            endpoint = await made.endpoint()
+            pool = Pool(endpoint)
+            serving = asyncio.create_task(peers.run(endpoint, pool, Provider(store)))
+            await asyncio.sleep(0)
+
+            async def refuse(*_: object) -> None:
+                raise ConfigError("no public key")
+
+            monkeypatch.setattr(pool, "connection", refuse)
+            with pytest.raises(ConfigError):
+                await peers.connect(PeerAddress(one, ("192.0.2.2:1",)))
+            assert peers.resolve(str(one)).addresses == ("192.0.2.1:4433",)
+            with pytest.raises(ConfigError):
+                await peers.connect(PeerAddress(STRANGER, ("192.0.2.2:1",)))
+            assert not peers.admits(STRANGER)
             await pool.close()
             await endpoint.close()
             await bounded(serving)
