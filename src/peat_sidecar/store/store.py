@@ -303,7 +303,7 @@ class Store:
             if hash in self._open_partials:
                 raise Refused(f"blob {hash} is being fetched; cancel that first")
             del self._partials[hash]
-        self._shelf.remove_part(hash)
+            self._shelf.remove_part(hash)  # before another fetch of it can begin
 
     # packages
 
@@ -393,7 +393,7 @@ class Store:
         with self._registering:
             if hash in self._open_partials or self._partials.pop(hash, None) is None:
                 return
-        self._shelf.remove_part(hash)
+            self._shelf.remove_part(hash)
 
     def _partial_closed(self, partial: PartialBlob, gone: bool) -> None:
         with self._registering:

@@ -1,13 +1,15 @@
 """What is left when work ends in the middle: by cancels, at an awkward moment or twice, by others' doing."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from peat_sidecar.errors import PeerUnavailable
+from peat_sidecar.ids import BlobHash
 from peat_sidecar.ranges import ChunkRanges
-from peat_sidecar.store import PartialBlob
+from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer import Progress
 from peat_sidecar.transfer.large_blobs import LargeBlobs
 from peat_sidecar.transfer.sharing import share
@@ -15,7 +17,7 @@ from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ALPN, Observe, encode_request
 from tests.support.nodes import bounded, put_package, two_nodes, until
 from tests.support.real_files import real_bytes
-from tests.support.verified_pieces import tree_of
+from tests.support.verified_pieces import tree_of, verified_pieces
 from tests.unit.transfer.test_getter import layered
 
 
@@ -104,3 +106,28 @@ async def test_observers_leave_no_task_behind(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         left = [task for task in asyncio.all_tasks() if "_News.wait" in repr(task.get_coro())]
         assert left == []
+
+
+def test_a_fetch_that_begins_while_its_remains_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = real_bytes(300_000)
+    blob, pairs = tree_of(data)
+    with Store.open(tmp_path) as store:
+        store.partial(blob, len(data)).close()
+        remove = store._shelf.remove_part
+        opened: list[PartialBlob] = []
+        other = threading.Thread(target=lambda: opened.append(store.partial(blob, len(data))))
+
+        def removes(blob_hash: BlobHash) -> None:
+            other.start()
+            other.join(0.3)  # it is let in now, or when all is removed
+            remove(blob_hash)
+
+        monkeypatch.setattr(store._shelf, "remove_part", removes)
+        store.delete(blob)
+        other.join(10)
+        (partial,) = opened
+        for piece in verified_pieces(data, pairs, ChunkRanges.all()):
+            partial.write(piece)
+        assert partial.finish().complete
