@@ -68,6 +68,12 @@ class IrohSend:
         except iroh_ffi.IrohError as error:
             _raise(error, self._peer)
 
+    async def write_all(self, data: bytes) -> None:
+        try:
+            await self._inner.write_all(data)
+        except iroh_ffi.IrohError as error:
+            _raise(error, self._peer)
+
     async def finish(self) -> None:
         try:
             await self._inner.finish()
@@ -97,6 +103,12 @@ class IrohReceive:
     async def read(self, limit: int) -> bytes:
         try:
             return await self._inner.read(limit)
+        except iroh_ffi.IrohError as error:
+            _raise(error, self._peer)
+
+    async def read_exact(self, length: int) -> bytes:
+        try:
+            return await self._inner.read_exact(length)
         except iroh_ffi.IrohError as error:
             _raise(error, self._peer)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from peat_sidecar.errors import PeatError
 from peat_sidecar.ids import EndpointId
-from peat_sidecar.net.failures import StreamReset, StreamStopped
+from peat_sidecar.net.failures import StreamEnded, StreamReset, StreamStopped
 
 WINDOW_BYTES = 1_250_000
 TURN_BYTES = 1 << 16
@@ -195,6 +195,10 @@ class MemorySend:
     async def write(self, data: bytes) -> int:
         return await self._pipe.write(data)
 
+    async def write_all(self, data: bytes) -> None:
+        while data:
+            data = data[await self._pipe.write(data) :]
+
     async def finish(self) -> None:
         self._pipe.finish()
 
@@ -217,6 +221,16 @@ class MemoryReceive:
 
     async def read(self, limit: int) -> bytes:
         return await self._pipe.read(limit)
+
+    async def read_exact(self, length: int) -> bytes:
+        pieces: list[bytes] = []
+        while length:
+            piece = await self._pipe.read(length)
+            if not piece:
+                raise StreamEnded(f"peer {self._pipe.sender.short} ended its stream early")
+            pieces.append(piece)
+            length -= len(piece)
+        return b"".join(pieces)
 
     async def stop(self, code: int) -> None:
         self._pipe.stop(code)

@@ -7,10 +7,15 @@ the step is pending, goes through within a millisecond.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+PROGRESS_BYTES = 2000
+"""More than keep-alives and probes cost in a stall time, less than any link worth using carries in it."""
+RENEWALS = 12
+_LOOK_AT = 0.9
+"""Of the stall time: just before it would be over."""
 
 
 class Stalled(Exception):
@@ -19,6 +24,30 @@ class Stalled(Exception):
 
 class Interrupted(Exception):
     """Another task ended the step."""
+
+
+class _Renewal:
+    """Puts the end of a wait off while bytes move."""
+
+    def __init__(self, timeout: asyncio.Timeout, stall_seconds: float, moved: Callable[[], int]) -> None:
+        self._timeout = timeout
+        self._stall_seconds = stall_seconds
+        self._moved = moved
+        self._before = moved()
+        self._left = RENEWALS
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(stall_seconds * _LOOK_AT, self._look)
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        moved, self._left = self._moved(), self._left - 1
+        if moved - self._before < PROGRESS_BYTES or self._left < 0 or self._timeout.expired():
+            return
+        self._before = moved
+        self._timeout.reschedule(self._loop.time() + self._stall_seconds)
+        self._timer = self._loop.call_later(self._stall_seconds * _LOOK_AT, self._look)
 
 
 class Watchdog:
@@ -30,14 +59,24 @@ class Watchdog:
         self._interrupted = False
         self._idle: asyncio.Event | None = None
 
-    async def watch(self, step: Coroutine[Any, Any, T]) -> T:
-        """The step's result; `Stalled` or `Interrupted` when it is cut off."""
+    async def watch(self, step: Coroutine[Any, Any, T], moved: Callable[[], int] | None = None) -> T:
+        """The step's result; `Stalled` or `Interrupted` when it is cut off.
+
+        A step that moves many bytes before it ends is given `moved`, a counter of bytes: each stall time in
+        which that rises renews the wait, up to a limit, since other steps may be what it counts.
+        """
         if self._pending is not None:
             step.close()
             raise RuntimeError("two tasks use one direction of a stream at the same time")
         try:
             async with asyncio.timeout(self.stall_seconds) as self._pending:
-                return await step
+                if moved is None or self.stall_seconds is None:
+                    return await step
+                renewal = _Renewal(self._pending, self.stall_seconds, moved)
+                try:
+                    return await step
+                finally:
+                    renewal.end()
         except TimeoutError:
             if self._interrupted:
                 raise Interrupted from None

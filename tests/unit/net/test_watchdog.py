@@ -72,3 +72,25 @@ async def test_one_step_at_a_time() -> None:
     await watchdog.interrupt()
     with pytest.raises(Interrupted):
         await watching
+
+
+async def test_a_large_step_goes_on_while_bytes_move() -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+
+    async def large() -> str:
+        await asyncio.sleep(0.5)
+        return "done"
+
+    moving = Watchdog(0.1)
+    assert await moving.watch(large(), lambda: int((loop.time() - begun) * 1_000_000)) == "done"
+    with pytest.raises(Stalled):
+        await moving.watch(large(), lambda: int((loop.time() - begun) * 1000))  # keep-alives move as much
+
+
+async def test_what_moves_for_others_does_not_renew_for_ever() -> None:
+    loop = asyncio.get_running_loop()
+    watchdog = Watchdog(0.01)
+    async with asyncio.timeout(5):
+        with pytest.raises(Stalled):
+            await watchdog.watch(asyncio.sleep(60), lambda: int(loop.time() * 100_000_000))
