@@ -43,7 +43,7 @@ async def import_rows(setting: Setting, content: Content) -> None:
         speed_row(f"{subject}, linked", size, linked, seconds["SHA-256"], "SHA-256 alone", at_least=0.8)
     )
     report.add(
-        speed_row(f"{subject}, copied", size, copied, seconds["SHA-256"], "SHA-256 alone", at_least=None)
+        speed_row(f"{subject}, copied", size, copied, seconds["SHA-256"], "SHA-256 alone", at_least=0.8)
     )
     report.add(
         speed_row(

@@ -148,6 +148,10 @@ class Store:
         present = sum(state.present for state in states)
         return Usage(blobs, size, len(states), present, packages, self._free_bytes())
 
+    def require_room(self, needed_bytes: int) -> None:
+        """StoreFull when the disk has no room for so much more."""
+        require_room(self._shelf.layout.partial, needed_bytes)
+
     def subscribe(self, hash: BlobHash, listener: Listener) -> Callable[[], None]:
         """Calls `listener(size, new chunks)` whenever more of the blob is here, from the thread that
         brought it, also for a blob that is not known yet. Returns what ends it.

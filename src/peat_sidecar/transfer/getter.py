@@ -158,6 +158,9 @@ class Getter:
                 continue
             if again := tried & {want.hash for want in free}:
                 raise NotFound(f"blob {min(again)} was removed while it was fetched; fetch it again")
+            if not tried:  # said before anything is fetched, also of sizes that a peer has made up
+                missing = progress.total_bytes - progress.done_bytes
+                await asyncio.to_thread(self._store.require_room, missing)
             tried |= {want.hash for want in free}
             done = asyncio.Event()
             self._active |= {want.hash: done for want in free}

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
+from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable, StoreFull
 from peat_sidecar.ids import EMPTY_HASH, BlobHash, Digest, PeerAddress
+from peat_sidecar.packages import LAYOUT_FILE, layout_index, parse_manifest
 from peat_sidecar.ranges import GROUP_SIZE, ChunkRanges
 from peat_sidecar.transfer import Progress
 from peat_sidecar.transfer.large_blobs import PIECE_CHUNKS, cut
@@ -146,6 +147,28 @@ async def test_a_peer_that_is_not_there_fails_at_once(tmp_path: Path) -> None:
         nowhere = PeerAddress(provider.endpoint.id, ("127.0.0.1:9",))
         with pytest.raises(PeerUnavailable, match="did not answer"):
             await bounded(getter.getter.fetch_blob(EMPTY_HASH, nowhere, Progress()))
+
+
+async def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:
+    """A package that names more than the disk has room for, true or not."""
+    config = b"{}"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": str(sha256_of(config)), "size": len(config)},
+        "layers": [{"mediaType": OCI_LAYER, "digest": str(sha256_of(b"?")), "size": 1 << 55}],
+    }
+    raw = json.dumps(manifest).encode()
+    async with two_nodes(tmp_path) as (provider, getter, _):
+        names = ("oci-layout", "index.json", *(sha256_of(each).path for each in (raw, config, b"?")))
+        index = layout_index(parse_manifest(raw, None).descriptor)
+        blobs = [provider.store.put(data).hash for data in (LAYOUT_FILE, index, raw, config, b"?")]
+        metadata, sequence = encode_collection(Collection(names, tuple(blobs)))
+        provider.store.put(metadata)
+        collection = provider.store.put(sequence).hash
+        with pytest.raises(StoreFull, match=f"no room for {(1 << 55) + len(config)} bytes"):
+            await bounded(getter.getter.fetch_package(collection, provider.address, Progress()))
+        assert getter.store.usage().partial_blobs == 0
 
 
 async def test_a_partial_provider_gives_what_it_has(tmp_path: Path) -> None:
