@@ -123,6 +123,7 @@ class Getter:
         check_collection(listing.names, package)
         progress.foreign = list(package.foreign)
         wants = [_want(blob, listing) for blob in package.blobs]
+        await asyncio.to_thread(self._require_room, wants)
         await self._fetch(wants, peer, progress)
         return _stored(package, collection, list_as)
 
@@ -158,9 +159,6 @@ class Getter:
                 continue
             if again := tried & {want.hash for want in free}:
                 raise NotFound(f"blob {min(again)} was removed while it was fetched; fetch it again")
-            if not tried:  # said before anything is fetched, also of sizes that a peer has made up
-                missing = progress.total_bytes - progress.done_bytes
-                await asyncio.to_thread(self._store.require_room, missing)
             tried |= {want.hash for want in free}
             done = asyncio.Event()
             self._active |= {want.hash: done for want in free}
@@ -179,6 +177,14 @@ class Getter:
         await LargeBlobs(self._store, connection, progress).fetch(
             want for want in lacking if not want.is_small
         )
+
+    def _require_room(self, wants: Sequence[Want]) -> None:
+        """For all that a package names and is not here, before any of it is fetched. Blocks."""
+        present = 0
+        for want in wants:
+            info = self._store.find(want.hash)
+            present += info.present if info is not None else 0
+        self._store.require_room(sum(want.size for want in wants) - present)
 
     def _lacking(self, wants: Sequence[Want], progress: Progress | None = None) -> list[Want]:
         """Those that are not complete here, each once; counts what is here. Blocks."""
