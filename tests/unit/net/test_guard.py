@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import logging
-import time
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -34,12 +34,23 @@ def test_bytes_go_through_unchanged(length: int, kind: type) -> None:
     assert any_bindings._UniffiFfiConverterBytes.lift(lowered) == data
 
 
-def test_a_mebibyte_takes_no_time() -> None:
+def test_a_mebibyte_is_not_copied_byte_by_byte() -> None:
+    """137 ms unpatched, 0.04 ms patched; what is counted is lines of Python, which no other load changes."""
     any_bindings: Any = iroh_ffi
-    data = bytes(1 << 20)
-    started = time.perf_counter()
-    any_bindings._UniffiFfiConverterBytes.lower(data).free()
-    assert time.perf_counter() - started < 0.03  # 137 ms unpatched, 0.04 ms patched
+    lines = 0
+
+    def count(*_: object) -> object:
+        nonlocal lines
+        lines += 1
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)  # type: ignore[arg-type]
+    try:
+        any_bindings._UniffiFfiConverterBytes.lower(bytes(1 << 20)).free()
+    finally:
+        sys.settrace(before)
+    assert 0 < lines < 1000
 
 
 def other_bindings(**changes: object) -> ModuleType:
