@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -73,7 +72,6 @@ def same(store: Store, blobs: list[BlobInfo], *, types: bool = True) -> None:
             reader.outboard(0, 64)
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 def test_skopeo_reads_the_layout_while_the_store_is_open(store: Store) -> None:
     package = add_package(store)
     found = skopeo(store, NAME)
