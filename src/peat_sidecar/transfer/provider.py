@@ -118,9 +118,6 @@ class Provider:
             pieces.close()
         await stream.drained()
 
-    async def _observe(self, stream: Stream, request: Observe) -> None:
-        await observe(self._store, request.hash, stream)
-
 
 class _Session:
     """What belongs to one connection."""
@@ -179,7 +176,7 @@ class _Session:
             return
         self._observers += 1
         try:
-            await self._provider._observe(stream, request)
+            await observe(self._provider._store, request.hash, stream)
         finally:
             self._observers -= 1
 

@@ -10,6 +10,7 @@ from peat_sidecar.store import Store
 from peat_sidecar.transfer.answers import Asking, or_lacking
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.sharing import share
+from peat_sidecar.transfer.threads import in_thread
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import GetMany, RangesSeq
 
@@ -65,7 +66,7 @@ class SmallBlobs:
     async def _keep(self, arrived: Sequence[tuple[Want, bytes]]) -> None:
         if arrived:
             items = [(data, want.digest, want.media_type) for want, data in arrived]
-            await asyncio.to_thread(self._store.put_many, items)
+            await in_thread(self._store.put_many, items)
             self._progress.done_bytes += sum(want.size for want, _ in arrived)
             self._progress.done_blobs += len(arrived)
 
