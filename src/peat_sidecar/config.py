@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -23,6 +31,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError
 
 ENV_PREFIX = "PEAT_SIDECAR_"
@@ -108,6 +117,22 @@ Apis = Annotated[
 ]
 
 
+class ReplicateRule(BaseModel):
+    """One rule of the policy: which packages of the formation are wanted here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    reference: str = Field(min_length=1)
+    """A pattern for references as shells have them: `registry.example/team/*`, `*:v2`."""
+    platforms: Texts = ()
+    """As `linux/amd64` or `amd64`; none: those of this node."""
+    transfer_class: TransferClass = Field(default=TransferClass.NORMAL, alias="class")
+    carry: bool = False
+    """For others: any platform, unless some are listed."""
+    export: str = ""
+    """Where what has arrived is written to: `host[:port]`, or `host[:port]/prefix`."""
+
+
 def default_data_dir() -> Path:
     """Where a daemon of this user keeps its data unless told otherwise."""
     if os.geteuid() == 0:
@@ -145,6 +170,50 @@ class Settings(BaseSettings):
     """Directories that requests may import files from."""
     export_roots: Paths = ()
     """Directories that requests may export files to."""
+    app_id: str = Field(default="peat", min_length=1, max_length=128)
+    """The formation's name; together with the key it says who belongs to it."""
+    formation_keys: Texts = ()
+    """One key of the formation, or two while it is changed: 32 bytes as hexadecimal digits or base64."""
+    formation_key_files: Paths = ()
+    """Files with such keys."""
+    identity: Literal["own", "derived"] = "own"
+    """`derived`: from the formation key and `node_id`, so that ids can be computed elsewhere. Whoever has
+    the key can then act as any node."""
+    node_id: str = Field(default="", max_length=253)
+    """The name that a derived identity is made of."""
+    admission: Literal["key", "key+roster"] = "key"
+    roster_admin: str = ""
+    """Public key of the roster's admin."""
+    roster: Path | None = None
+    """A signed roster, taken in at start when it is newer than the one that is known."""
+    advertise: Texts = ()
+    """Addresses that peers are told, `host:port`; none: those of the interfaces."""
+    discover_mdns: bool = True
+    """Look for members on the local network; only with a formation key."""
+    discover_dns: Texts = ()
+    """Names with the addresses of several peers, as `peers.example:4433`."""
+    agent_id: str = Field(default="", max_length=128)
+    """What this node's documents begin with; by default its endpoint id."""
+    agent: str = ""
+    """Base URL of the cluster's agent, as `http://127.0.0.1:9090`."""
+    agent_tls_cert: Path | None = None
+    agent_tls_key: Path | None = None
+    agent_tls_ca: Path | None = None
+    agent_poll_seconds: float = Field(default=10.0, gt=0, le=3600)
+    watch_registries: Texts = ()
+    """Packages of registries that are taken in: `host[:port]/repository[:tag]` with shell patterns."""
+    watch_layouts: Paths = ()
+    """Image layouts whose packages are taken in, at once when they change."""
+    watch_seconds: float = Field(default=30.0, gt=0, le=86400)
+    """How often registries are looked at."""
+    replicate: tuple[ReplicateRule, ...] = ()
+    """What is fetched without being asked for; nothing by default."""
+    platforms: Texts = ()
+    """What this cluster runs, as `linux/amd64`; by default this machine's."""
+    quota_bytes: int = Field(default=0, ge=0)
+    """Room for packages that the policy wants; 0: no bound but the disk's."""
+    forget_days: float = Field(default=180.0, gt=0)
+    """Records of nodes that were not heard of for so long are dropped."""
     stall_seconds: float = Field(default=5.0, gt=0, le=3600)
     """Silence of a peer that is borne; not a total time."""
     auth_file: Path | None = None
@@ -176,7 +245,17 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("data_dir", "api_tls_cert", "api_tls_key", "auth_file", "ca_file")
+    @field_validator(
+        "data_dir",
+        "api_tls_cert",
+        "api_tls_key",
+        "auth_file",
+        "ca_file",
+        "roster",
+        "agent_tls_cert",
+        "agent_tls_key",
+        "agent_tls_ca",
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
@@ -209,6 +288,10 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if (self.api_tls_cert is None) != (self.api_tls_key is None):
             raise ValueError("api_tls_cert and api_tls_key belong together; set both or neither")
+        if (self.agent_tls_cert is None) != (self.agent_tls_key is None):
+            raise ValueError("agent_tls_cert and agent_tls_key belong together; set both or neither")
+        if len(self.formation_keys) + len(self.formation_key_files) > 2:
+            raise ValueError("a formation has one key, or two while it is changed; take the others out")
         for address in self.api:
             if not address.is_loopback and self.api_tls_cert is None:
                 raise ValueError(
