@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from peat_sidecar.classes import TransferClass
 from peat_sidecar.config import ApiAddress, default_api, load_settings
 from peat_sidecar.errors import ConfigError
 
@@ -132,3 +133,51 @@ def test_files_that_are_no_config(tmp_path: Path) -> None:
     file.write_text('lissten = "x"')
     with pytest.raises(ConfigError, match="no setting 'lissten'"):
         load_settings(config_file=file)
+
+
+def test_rules_from_a_file_a_variable_and_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[[replicate]]\nreference = "*/team/*"\nclass = "high"\nplatforms = ["linux/arm64"]\n')
+    (rule,) = load_settings(config_file=file).replicate
+    assert (rule.reference, rule.transfer_class, rule.platforms) == (
+        "*/team/*",
+        TransferClass.HIGH,
+        ("linux/arm64",),
+    )
+    monkeypatch.setenv("PEAT_SIDECAR_REPLICATE", "a/*,carry ; b/*,class=bulk,export=127.0.0.1:5000")
+    carried, exported = load_settings().replicate
+    assert (carried.reference, carried.carry, carried.transfer_class) == ("a/*", True, TransferClass.NORMAL)
+    assert (exported.export, exported.transfer_class) == ("127.0.0.1:5000", TransferClass.BULK)
+    monkeypatch.setenv("PEAT_SIDECAR_REPLICATE", '[{"reference": "c/*"}]')
+    assert [rule.reference for rule in load_settings().replicate] == ["c/*"]
+    assert [rule.reference for rule in load_settings({"replicate": ["d/*", "e/*"]}).replicate] == [
+        "d/*",
+        "e/*",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"agent_tls_cert": "/c", "agent": "https://a"}, "belong together"),
+        ({"agent_tls_cert": "/c", "agent_tls_key": "/k", "agent": "http://a:1"}, "https"),
+        ({"agent": "127.0.0.1:9090"}, "no URL"),
+        ({"agent_id": "a:b"}, "colon"),
+        ({"identity": "derived", "node_id": "one"}, "formation key"),
+        ({"admission": "key+roster", "formation_keys": "00" * 32}, "roster_admin"),
+        ({"roster_admin": "xyz"}, "64 hexadecimal"),
+        ({"formation_keys": "a,b,c"}, "two while it is changed"),
+        ({"watch_registries": "team/*"}, None),
+        ({"watch_registries": "noslash"}, "no registry"),
+        ({"discover_dns": "peers"}, "port"),
+        ({"replicate": "a/*,clas=high"}, "no part of a rule"),
+        ({"replicate": "a/*,class=urgent"}, "class"),
+        ({"quota_bytes": -1}, "quota-bytes"),
+    ],
+)
+def test_settings_of_the_mesh_that_cannot_be_right(options: dict[str, object], said: str | None) -> None:
+    if said is None:
+        load_settings(options)
+        return
+    with pytest.raises(ConfigError, match=said):
+        load_settings(options)
