@@ -20,6 +20,7 @@ PROGRAMS = {
         "htpasswd": "apache2-utils",
         "mount": "mount",
         "mkfs.ext4": "e2fsprogs",
+        "ip": "iproute2",
     },
     "bench": {
         "docker-registry": "docker-registry",
