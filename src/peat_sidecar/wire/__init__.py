@@ -13,6 +13,7 @@ from peat_sidecar.wire.collections import (
     parse_hash_sequence,
 )
 from peat_sidecar.wire.observe import ObserveItem, ObserveReader, encode_observe_item
+from peat_sidecar.wire.peer_tickets import parse_peer, peer_ticket
 from peat_sidecar.wire.protocol import ALPN, BODY_LIMIT, REQUEST_LIMIT, ErrorCode, RequestType
 from peat_sidecar.wire.ranges_sequence import RANGES_LIMIT, RangesSeq, TooManyRanges
 from peat_sidecar.wire.requests import (
@@ -27,6 +28,7 @@ from peat_sidecar.wire.requests import (
     parse_request,
     parse_size,
 )
+from peat_sidecar.wire.ticket_parts import ticket_addresses
 from peat_sidecar.wire.tickets import Ticket
 
 __all__ = [
@@ -55,6 +57,9 @@ __all__ = [
     "encode_size",
     "parse_collection",
     "parse_hash_sequence",
+    "parse_peer",
     "parse_request",
     "parse_size",
+    "peer_ticket",
+    "ticket_addresses",
 ]
