@@ -15,7 +15,8 @@ _GLOBAL_SCOPE = 0
 def split(address: str) -> tuple[str, int]:
     """`host:port` or `[ipv6]:port`; `ConfigError` otherwise."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not colon or not host or not number or int(port) > 65535:
         raise ConfigError(f"{address[:80]!r} is no socket address; one looks like 0.0.0.0:4433 or [::]:4433")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
