@@ -1,4 +1,4 @@
-"""Bytes to values and back for the iroh-blobs protocol, ALPN `/iroh-bytes/4`. Sans-I/O.
+"""Bytes to values and back for the iroh-blobs protocol, ALPN `/iroh-bytes/4`, and for the mesh. Sans-I/O.
 
 What comes from a peer may be anything: it is read in time and memory bounded by its length, and what is no
 such value is a `RemoteProtocolError`, never another exception. A ticket comes from people: `ConfigError`.
@@ -11,6 +11,20 @@ from peat_sidecar.wire.collections import (
     encode_hash_sequence,
     parse_collection,
     parse_hash_sequence,
+)
+from peat_sidecar.wire.mesh_frames import (
+    MESH_ALPN,
+    Batches,
+    Digest,
+    Frame,
+    FrameReader,
+    Heads,
+    Want,
+    Wanted,
+    WireBatch,
+    WireHead,
+    WireRecord,
+    encode_frame,
 )
 from peat_sidecar.wire.observe import ObserveItem, ObserveReader, encode_observe_item
 from peat_sidecar.wire.peer_tickets import parse_peer, peer_ticket
@@ -34,13 +48,19 @@ from peat_sidecar.wire.tickets import Ticket
 __all__ = [
     "ALPN",
     "BODY_LIMIT",
+    "MESH_ALPN",
     "RANGES_LIMIT",
     "REQUEST_LIMIT",
     "SIZE_BYTES",
+    "Batches",
     "Collection",
+    "Digest",
     "ErrorCode",
+    "Frame",
+    "FrameReader",
     "Get",
     "GetMany",
+    "Heads",
     "Observe",
     "ObserveItem",
     "ObserveReader",
@@ -50,7 +70,13 @@ __all__ = [
     "RequestType",
     "Ticket",
     "TooManyRanges",
+    "Want",
+    "Wanted",
+    "WireBatch",
+    "WireHead",
+    "WireRecord",
     "encode_collection",
+    "encode_frame",
     "encode_hash_sequence",
     "encode_observe_item",
     "encode_request",
