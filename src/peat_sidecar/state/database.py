@@ -1,4 +1,4 @@
-"""The database file: opened, translated, and where it is damaged, set aside with what can be read carried over.
+"""The database file: opened, translated, and set aside where damaged, with what can be read carried over.
 
 The database is locked for other processes, which keeps SQLite from needing shared memory (that fails badly
 on a full disk).

@@ -20,11 +20,13 @@ from peat_sidecar.state.rows import Ban, ExportRow, RememberedPeer, ReplicaRow, 
 T = TypeVar("T")
 _VERSION = 1
 _SCHEMA = """
-CREATE TABLE peers (id BLOB PRIMARY KEY, addresses TEXT NOT NULL, disconnected INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE peers (
+    id BLOB PRIMARY KEY, addresses TEXT NOT NULL, disconnected INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE bans (id BLOB PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE wants (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, class TEXT NOT NULL, origin TEXT NOT NULL, created_at REAL NOT NULL,
-    arch TEXT NOT NULL, export_to TEXT NOT NULL, reference TEXT NOT NULL, done INTEGER NOT NULL,
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, class TEXT NOT NULL, origin TEXT NOT NULL,
+    created_at REAL NOT NULL, arch TEXT NOT NULL, export_to TEXT NOT NULL, reference TEXT NOT NULL, done INTEGER NOT NULL,
     last_error TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE exports (
@@ -217,10 +219,8 @@ def _peer(row: tuple[Any, ...]) -> RememberedPeer:
 
 def _want(row: tuple[Any, ...]) -> WantRow:
     id, name, transfer_class, origin, created_at, arch, export_to, reference, done, error = row
-    return WantRow(
-        id, name, TransferClass(transfer_class), _origin(origin), float(created_at), arch, export_to, reference,
-        bool(done), error,
-    )  # fmt: skip
+    classed, made = TransferClass(transfer_class), float(created_at)
+    return WantRow(id, name, classed, _origin(origin), made, arch, export_to, reference, bool(done), error)
 
 
 def _export(row: tuple[Any, ...]) -> ExportRow:
