@@ -344,7 +344,7 @@ async def test_close_reaches_all_waits(net: Network) -> None:
 
 async def test_stranger_is_refused_before_any_stream(net: Network) -> None:
     dialler = await net.endpoint()
-    acceptor = await net.endpoint(admit=lambda _: False)
+    acceptor = await net.endpoint(admit=lambda *_: False)
     accepting = asyncio.create_task(acceptor.accept())
     connection = await dialler.connect(address_of(acceptor), ALPN)
     assert "permission" in await connection.closed()
@@ -359,7 +359,7 @@ async def test_stranger_is_refused_before_any_stream(net: Network) -> None:
 async def test_admission_is_asked_by_id(net: Network) -> None:
     allowed: set[EndpointId] = set()
     dialler, stranger = await net.endpoint(), await net.endpoint()
-    acceptor = await net.endpoint(admit=allowed.__contains__)
+    acceptor = await net.endpoint(admit=lambda peer, _: peer in allowed)
     allowed.add(dialler.id)
     refused = await stranger.connect(address_of(acceptor), ALPN)
     await refused.closed()

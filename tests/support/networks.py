@@ -12,7 +12,7 @@ ALPN = b"/iroh-bytes/4"
 KINDS = ("memory", "iroh")
 
 
-def everyone(_: EndpointId) -> bool:
+def everyone(_: EndpointId, __: bytes) -> bool:
     return True
 
 
@@ -27,7 +27,7 @@ class Network:
     async def endpoint(
         self,
         *,
-        admit: Callable[[EndpointId], bool] = everyone,
+        admit: Callable[[EndpointId, bytes], bool] = everyone,
         alpns: tuple[bytes, ...] = (ALPN,),
         stall_seconds: float | None = 5.0,
         connect_timeout_seconds: float = 5.0,

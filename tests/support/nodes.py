@@ -57,8 +57,8 @@ def hasty() -> Patience:
 class OpenPeers(Peers):
     """Takes in whoever comes, as the endpoints of these networks do."""
 
-    def admits(self, peer: EndpointId) -> bool:
-        return everyone(peer)
+    def admits(self, peer: EndpointId, alpn: bytes) -> bool:
+        return everyone(peer, alpn)
 
 
 async def start_node(store: Store, made: Network, *, stall_seconds: float = 5.0) -> Node:

@@ -48,7 +48,7 @@ class Peers:
         self._inbound: dict[EndpointId, set[Connection]] = {}
         self._pool: Pool | None = None
 
-    def admits(self, peer: EndpointId) -> bool:
+    def admits(self, peer: EndpointId, alpn: bytes = ALPN) -> bool:
         """Whether that peer may connect."""
         return peer in self._addresses
 

@@ -8,12 +8,13 @@ mean is for others.
 from peat_sidecar.net.endpoint import IrohConnection, IrohEndpoint
 from peat_sidecar.net.failures import (
     ConnectionClosed,
+    NotSpoken,
     StreamEnded,
     StreamReset,
     StreamStalled,
     StreamStopped,
 )
-from peat_sidecar.net.identity import load_identity
+from peat_sidecar.net.identity import endpoint_id, load_identity
 from peat_sidecar.net.interfaces import Connection, ConnectionStats, Endpoint, Stream
 from peat_sidecar.net.memory import MemoryConnection, MemoryEndpoint, MemoryNetwork
 from peat_sidecar.net.pool import Pool
@@ -29,6 +30,7 @@ __all__ = [
     "MemoryConnection",
     "MemoryEndpoint",
     "MemoryNetwork",
+    "NotSpoken",
     "Pool",
     "Stream",
     "StreamEnded",
@@ -36,5 +38,6 @@ __all__ = [
     "StreamStalled",
     "StreamStopped",
     "Watchdog",
+    "endpoint_id",
     "load_identity",
 ]

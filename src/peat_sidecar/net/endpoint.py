@@ -5,8 +5,9 @@ and the bindings have no switch for it: at its start Iroh asks the local network
 (one UPnP multicast to 239.255.255.250:1900, whatever was bound; iroh issue 2871). Where that is unwanted,
 drop it at the host's firewall; nothing here depends on an answer.
 
-Who may connect is asked right after the handshake, before a stream can be opened; handshakes are bounded in
-number and time, so that a flood of half-open ones neither fills the memory nor keeps others out for long.
+Who may connect, and with which ALPN, is asked right after the handshake, before a stream can be opened;
+handshakes are bounded in number and time, so that a flood of half-open ones neither fills the memory nor keeps
+others out for long.
 
 Iroh listens on every interface for an IP version that no address was named for. An endpoint asked to listen
 on 127.0.0.1 must not be reachable over IPv6, so the other version is bound to its own loopback.
@@ -24,7 +25,7 @@ from peat_sidecar.errors import ConfigError, PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net import addresses
 from peat_sidecar.net.bindings import IrohReceive, IrohSend, plain, translate
-from peat_sidecar.net.failures import LIMIT_CODE, PERMISSION_CODE, ConnectionClosed
+from peat_sidecar.net.failures import LIMIT_CODE, PERMISSION_CODE, ConnectionClosed, NotSpoken
 from peat_sidecar.net.interfaces import ConnectionStats
 from peat_sidecar.net.streams import WatchedStream
 
@@ -35,6 +36,10 @@ VALIDATE_ABOVE = 16
 MAX_CONNECTIONS_PER_PEER = 32
 """Inbound: each may make this side hold up to 100 streams with 1.25 MB unread."""
 MAX_WAITING = 64
+SWEEP_AT = 256
+"""Inbound peers from which on those that have left are looked for."""
+# TLS alert 120, no_application_protocol (RFC 7301).
+_UNKNOWN_ALPN = "error 120: "
 _LOOPBACK = {4: "127.0.0.1:0", 6: "[::1]:0"}
 
 _log = logging.getLogger(__name__)
@@ -119,7 +124,7 @@ class IrohEndpoint:
         *,
         stall_seconds: float | None,
         connect_timeout_seconds: float,
-        admit: Callable[[EndpointId], bool],
+        admit: Callable[[EndpointId, bytes], bool],
     ) -> None:
         """Use `bind`."""
         self._inner = inner
@@ -130,6 +135,7 @@ class IrohEndpoint:
         self.id = EndpointId(inner.id().to_bytes())
         self._admitted: asyncio.Queue[IrohConnection | None] = asyncio.Queue()
         self._inbound: dict[EndpointId, list[IrohConnection]] = {}
+        self._sweep_at = SWEEP_AT
         self._handshakes: set[asyncio.Task[None]] = set()
         self._closing = False
         self._listener = asyncio.create_task(self._listen(), name="listen for peers")
@@ -143,7 +149,7 @@ class IrohEndpoint:
         alpns: Iterable[bytes],
         stall_seconds: float | None = 5.0,
         connect_timeout_seconds: float = 10.0,
-        admit: Callable[[EndpointId], bool],
+        admit: Callable[[EndpointId, bytes], bool],
     ) -> Self:
         """Listens on at most one IPv4 and one IPv6 address; port 0 takes a free one.
 
@@ -193,6 +199,10 @@ class IrohEndpoint:
             text = plain(error.message())
             if "No addressing information" in text:
                 text = "no address is known for it; name it as ID@host:port"
+            elif _UNKNOWN_ALPN in text:
+                raise NotSpoken(
+                    f"peer {name} cannot be dialled: it does not speak {alpn.decode(errors='replace')}"
+                ) from None
             elif isinstance(closed := translate(error, peer.endpoint_id), ConnectionClosed):
                 raise closed from None
             raise PeerUnavailable(f"peer {name} cannot be dialled: {text}") from None
@@ -253,10 +263,11 @@ class IrohEndpoint:
             )
             return
         connection = self._connection(inner)
-        if not self._admits(connection.remote_id):
+        if not self._admits(connection.remote_id, connection.alpn):
             _log.info("refused peer %s: it is not allowed here", connection.remote_id)
             connection.close(PERMISSION_CODE, b"permission")
             return
+        self._forget_the_gone()
         own = self._inbound.setdefault(connection.remote_id, [])
         own[:] = [other for other in own if not other.is_closed]
         if len(own) >= MAX_CONNECTIONS_PER_PEER or self._admitted.qsize() >= MAX_WAITING:
@@ -266,9 +277,17 @@ class IrohEndpoint:
         own.append(connection)
         self._admitted.put_nowait(connection)
 
-    def _admits(self, peer: EndpointId) -> bool:
+    def _forget_the_gone(self) -> None:
+        """Where any id may connect, ids must cost nothing once they have left."""
+        if len(self._inbound) < self._sweep_at:
+            return
+        for peer in [peer for peer, own in self._inbound.items() if all(each.is_closed for each in own)]:
+            del self._inbound[peer]
+        self._sweep_at = max(SWEEP_AT, 2 * len(self._inbound))
+
+    def _admits(self, peer: EndpointId, alpn: bytes) -> bool:
         try:
-            return self._admit(peer)
+            return self._admit(peer, alpn)
         except Exception:  # noqa: BLE001 - the edge of the handshake's task: a doubt is a no
             _log.exception("cannot decide about peer %s", peer)
             return False

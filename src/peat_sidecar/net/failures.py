@@ -48,6 +48,10 @@ class ConnectionClosed(PeerUnavailable):
         """Application error code of the close; None when the connection broke or was closed here."""
 
 
+class NotSpoken(PeerUnavailable):
+    """The peer answers, and does not speak the protocol that it was dialled for."""
+
+
 def closed_by_peer(peer: EndpointId, code: int, reason: str) -> ConnectionClosed:
     """The error for a connection that the peer closed."""
     if code == PERMISSION_CODE:

@@ -1,13 +1,23 @@
-"""The node's secret key: made at first start, then kept."""
+"""The node's secret key: made at first start, then kept; and the id that goes with a key."""
 
 import os
 import secrets
 import stat
 from pathlib import Path
 
+from iroh import iroh_ffi
+
 from peat_sidecar.errors import ConfigError
+from peat_sidecar.ids import EndpointId
 
 KEY_BYTES = 32
+
+
+def endpoint_id(secret_key: bytes) -> EndpointId:
+    """The endpoint id of the node that has this 32-byte secret key."""
+    if len(secret_key) != KEY_BYTES:
+        raise ConfigError(f"a secret key has {KEY_BYTES} bytes, this one has {len(secret_key)}")
+    return EndpointId(iroh_ffi.SecretKey.from_bytes(secret_key).public().to_bytes())
 
 
 def load_identity(path: Path) -> bytes:

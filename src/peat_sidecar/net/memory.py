@@ -14,7 +14,7 @@ from functools import partial
 
 from peat_sidecar.errors import PeatError, PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
-from peat_sidecar.net.failures import PERMISSION_CODE, ConnectionClosed, closed_by_peer
+from peat_sidecar.net.failures import PERMISSION_CODE, ConnectionClosed, NotSpoken, closed_by_peer
 from peat_sidecar.net.interfaces import ConnectionStats
 from peat_sidecar.net.memory_pipe import MemoryReceive, MemorySend, Pipe
 from peat_sidecar.net.streams import WatchedStream
@@ -44,7 +44,7 @@ class MemoryNetwork:
         alpns: Iterable[bytes] = (b"/iroh-bytes/4",),
         stall_seconds: float | None = 5.0,
         connect_timeout_seconds: float = 10.0,
-        admit: Callable[[EndpointId], bool] = lambda _: True,
+        admit: Callable[[EndpointId, bytes], bool] = lambda *_: True,
     ) -> "MemoryEndpoint":
         """A new endpoint; an id that was killed or closed may come back."""
         self._killed.discard(id)
@@ -278,7 +278,7 @@ class MemoryEndpoint:
         alpns: frozenset[bytes],
         stall_seconds: float | None,
         connect_timeout_seconds: float,
-        admit: Callable[[EndpointId], bool],
+        admit: Callable[[EndpointId, bytes], bool],
     ) -> None:
         self.id = id
         self.address = address
@@ -317,7 +317,7 @@ class MemoryEndpoint:
             )
         await asyncio.sleep(0)
         if alpn not in far._alpns:
-            raise PeerUnavailable(f"peer {name} cannot be dialled: it does not speak {alpn.decode()}")
+            raise NotSpoken(f"peer {name} cannot be dialled: it does not speak {alpn.decode()}")
         session = self._network.session(self.id, far.id)
         connection = self._end(session, self, alpn, far.address)
         far._answer(self._end(session, far, alpn, self.address))
@@ -345,7 +345,7 @@ class MemoryEndpoint:
         self._admitted.put_nowait(None)
 
     def _answer(self, connection: MemoryConnection) -> None:
-        if self._admit(connection.remote_id):
+        if self._admit(connection.remote_id, connection.alpn):
             self._admitted.put_nowait(connection)
         else:
             connection.close(PERMISSION_CODE, b"permission")

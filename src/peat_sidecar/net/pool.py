@@ -6,6 +6,7 @@ mappings; one that nobody asked for and that moved no data in that time is close
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from peat_sidecar.errors import PeerUnavailable
@@ -39,16 +40,23 @@ class Pool:
         self._dials: dict[Key, asyncio.Task[Connection]] = {}
         self._reaper: asyncio.Task[None] | None = None
         self._closed = False
+        self._may_dial: Callable[[EndpointId], bool] = lambda _: True
 
     @property
     def id(self) -> EndpointId:
         """This node's own."""
         return self._endpoint.id
 
+    def ask_before_dialling(self, may_dial: Callable[[EndpointId], bool]) -> None:
+        """From now on nobody is connected to whom that says no: not even one who fetches from it already."""
+        self._may_dial = may_dial
+
     async def connection(self, peer: PeerAddress, alpn: bytes) -> Connection:
-        """An open connection; `PeerUnavailable` when the peer does not answer."""
+        """An open connection; `PeerUnavailable` when the peer does not answer, or may not be dialled."""
         if self._closed:
             raise PeerUnavailable("this node is shutting down")
+        if not self._may_dial(peer.endpoint_id):
+            raise PeerUnavailable(f"peer {peer.endpoint_id.short} is kept out here, and not dialled")
         key = (peer.endpoint_id, alpn)
         now = asyncio.get_running_loop().time()
         entry = self._open.get(key)
@@ -104,6 +112,9 @@ class Pool:
         finally:
             if self._dials.get(key) is asyncio.current_task():
                 del self._dials[key]
+        if not self._may_dial(peer.endpoint_id):
+            connection.close()
+            raise PeerUnavailable(f"peer {peer.endpoint_id.short} is kept out here")
         self._make_room()
         self._open[key] = _Entry(connection, asyncio.get_running_loop().time(), _moved(connection))
         if self._reaper is None:

@@ -187,7 +187,7 @@ async def test_connections_of_one_peer_are_bounded(monkeypatch: pytest.MonkeyPat
 
 
 async def test_failing_admission_is_a_no(caplog: pytest.LogCaptureFixture) -> None:
-    def broken(_: EndpointId) -> bool:
+    def broken(_: EndpointId, __: bytes) -> bool:
         raise LookupError
 
     made = await IrohEndpoint.bind(
