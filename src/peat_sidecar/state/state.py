@@ -26,8 +26,8 @@ CREATE TABLE peers (
 CREATE TABLE bans (id BLOB PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE wants (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, class TEXT NOT NULL, origin TEXT NOT NULL,
-    created_at REAL NOT NULL, arch TEXT NOT NULL, export_to TEXT NOT NULL, reference TEXT NOT NULL, done INTEGER NOT NULL,
-    last_error TEXT NOT NULL
+    created_at REAL NOT NULL, arch TEXT NOT NULL, export_to TEXT NOT NULL, reference TEXT NOT NULL,
+    done INTEGER NOT NULL, last_error TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE exports (
     id TEXT PRIMARY KEY, root TEXT NOT NULL, target TEXT NOT NULL, created_at REAL NOT NULL,

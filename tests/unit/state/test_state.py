@@ -157,7 +157,7 @@ def test_a_full_disk_is_said_and_borne(tmp_path: Path, monkeypatch: pytest.Monke
         ((pages,),) = state._database.execute("PRAGMA page_count").fetchall()
         state._database.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreFull, match="free some space"):
-            list(state.set(f"fact {number}", "x" * 4000) for number in range(1000))
+            [state.set(f"fact {number}", "x" * 4000) for number in range(1000)]
         require_filled(state)
         state._database.execute("PRAGMA max_page_count = 100000")
         state.set("fact", "x" * 100_000)
