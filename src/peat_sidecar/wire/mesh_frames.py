@@ -1,14 +1,14 @@
 """The frames that members of a formation exchange, ALPN `/peat-sidecar/mesh/1`, once they are admitted.
 
 A frame is its length (32 bits, low byte first, of what follows), a type byte and a payload of postcard's
-primitives. Frames say what a side holds (`Digest`, `Heads`), what it lacks (`Want`) and what it gives
-(`Batches`, compressed by zlib). Nothing is made for what a length or count says before the bytes are there;
-a reader holds one incomplete frame, an inflated payload has a limit of its own.
+primitives. Frames say what a side holds (`Digest`, `Heads`, `News`), what it lacks (`Want`) and what it
+gives (`Batches`, compressed by zlib). Nothing is made for what a length or count says before the bytes are
+there; a reader holds one incomplete frame, an inflated payload has a limit of its own.
 """
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +47,13 @@ class Wanted(NamedTuple):
     """The records asked for have higher sequences."""
 
 
+class Held(NamedTuple):
+    """A signer whose records a side holds up to some sequence."""
+
+    signer: EndpointId
+    upto: int
+
+
 class WireRecord(NamedTuple):
     """One signed record, as its signer made it."""
 
@@ -75,12 +82,12 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What a side holds of some signers, or of all."""
+    """A side's heads: all of them, or where they differ from the other's."""
 
     heads: tuple[WireHead, ...]
     asks: bool = False
-    """Whether the other side shall say in return where its own heads differ. As long as that is set in one
-    direction only, an exchange ends."""
+    """All of them, and the other side shall say where its own differ. Otherwise this is that answer: in it,
+    signers that only the asker has stand with sequence 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +104,15 @@ class Want:
     wanted: tuple[Wanted, ...]
 
 
-Frame = Digest | Heads | Batches | Want
-_DIGEST, _HEADS, _BATCHES, _WANT = range(1, 5)
+@dataclass(frozen=True, slots=True)
+class News:
+    """Says that there is more of some signers, for whoever wants it."""
+
+    held: tuple[Held, ...]
+
+
+Frame = Digest | Heads | Batches | Want | News
+_DIGEST, _HEADS, _BATCHES, _WANT, _NEWS = range(1, 6)
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -111,9 +125,9 @@ def encode_frame(frame: Frame) -> bytes:
             parts += [signer.value + encode_varint(sequence) + digest for signer, sequence, digest in heads]
             kind, payload = _HEADS, b"".join(parts)
         case Want(wanted):
-            parts = [encode_varint(len(wanted))]
-            parts += [signer.value + encode_varint(after) for signer, after in wanted]
-            kind, payload = _WANT, b"".join(parts)
+            kind, payload = _WANT, _encode_points(wanted)
+        case News(held):
+            kind, payload = _NEWS, _encode_points(held)
         case Batches(batches):
             plain = _encode_batches(batches)
             if len(plain) > INFLATED_LIMIT:
@@ -188,6 +202,10 @@ def _parse_want(reader: Reader) -> Want:
     return Want(tuple(Wanted(_id(reader), reader.number()) for _ in range(reader.count(_ID_BYTES + 1))))
 
 
+def _parse_news(reader: Reader) -> News:
+    return News(tuple(Held(_id(reader), reader.number()) for _ in range(reader.count(_ID_BYTES + 1))))
+
+
 def _parse_batches(reader: Reader) -> Batches:
     plain = Reader(_inflate(reader.take(reader.remaining)))
     batches = tuple(_batch(plain) for _ in range(plain.count(_ID_BYTES + 3)))
@@ -201,7 +219,13 @@ _PARSERS: dict[int, Callable[[Reader], Frame]] = {
     _HEADS: _parse_heads,
     _BATCHES: _parse_batches,
     _WANT: _parse_want,
+    _NEWS: _parse_news,
 }
+
+
+def _encode_points(points: Sequence[tuple[EndpointId, int]]) -> bytes:
+    parts = [signer.value + encode_varint(sequence) for signer, sequence in points]
+    return encode_varint(len(points)) + b"".join(parts)
 
 
 def _encode_batches(batches: tuple[WireBatch, ...]) -> bytes:

@@ -14,6 +14,8 @@ from peat_sidecar.wire import (
     Frame,
     FrameReader,
     Heads,
+    Held,
+    News,
     Want,
     Wanted,
     WireBatch,
@@ -33,6 +35,7 @@ FRAMES: list[Frame] = [
     Heads(()),
     Heads((WireHead(A, 0, b"d" * 16), WireHead(B, TOP, bytes(16))), asks=True),
     Want(()),
+    News((Held(A, 0), Held(B, TOP))),
     Want((Wanted(A, 0), Wanted(B, TOP), Wanted(A, 1 << 63))),
     Batches(()),
     Batches((WireBatch(A, 0, 7, (RECORD, RECORD)), WireBatch(B, TOP - 1, TOP, (RECORD,)))),
@@ -55,6 +58,7 @@ def test_bytes_of_each_frame() -> None:
     assert encode_frame(Want((Wanted(A, 0), Wanted(B, 300)))).hex() == (
         "45000000" + "04" + "02" + ids[0] + "00" + ids[1] + "ac02"
     )
+    assert encode_frame(News((Held(B, 300),))).hex() == "24000000" + "05" + "01" + ids[1] + "ac02"
     batches = encode_frame(Batches((WireBatch(B, 1, 300, (WireRecord(b"s" * 64, b"{}"),)),)))
     assert batches[4] == 3
     plain = zlib.decompress(batches[5:]).hex()
@@ -103,7 +107,7 @@ def test_length_is_judged_before_anything_follows(length: int) -> None:
         FrameReader().feed(struct.pack("<I", length))
 
 
-@pytest.mark.parametrize("kind", [0, 5, 255])
+@pytest.mark.parametrize("kind", [0, 6, 255])
 def test_unknown_type(kind: int) -> None:
     with pytest.raises(RemoteProtocolError, match=f"type {kind}"):
         FrameReader().feed(framed(kind, b""))
@@ -117,6 +121,7 @@ def test_counts_without_items(count: int) -> None:
     for bad in (
         framed(2, b"\0" + number + item),
         framed(4, number + item[:33]),
+        framed(5, number + item[:33]),
         framed(3, zlib.compress(number + B.value + b"\x00\x01\x01" + RECORD.signature + b"\x01x")),
         framed(3, zlib.compress(b"\x01" + B.value + b"\x00\x01" + record)),
         framed(3, zlib.compress(b"\x01" + B.value + b"\x00\x01\x01" + RECORD.signature + number)),
