@@ -56,7 +56,7 @@ def wrong_status(place: str, call: str, status: int, body: bytes) -> AgentError:
 
 
 def unreachable(place: str, error: Exception, *, nameless: bool) -> AgentError:
-    """A connection that cannot be opened, or that breaks; nameless: over TLS, without a certificate of ours."""
+    """A connection that cannot be opened, or that breaks. Nameless: over TLS, without our certificate."""
     cause = _tls_failure(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         reason = cause.verify_message or str(cause)
