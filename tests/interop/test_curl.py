@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from peat_sidecar.rpc.bounds import BODY_LIMIT_BYTES
 from tests.support.daemon import RunningDaemon, daemon
 from tests.support.registry import make_certificate, require
 
@@ -147,10 +148,10 @@ def test_connect_get(running: RunningDaemon) -> None:
 
 def test_a_body_that_is_too_large(running: RunningDaemon) -> None:
     for call in (unix, tcp):
-        status, answer = call(running, "GetStatus", " " * (1 << 20) + "{}")
+        status, answer = call(running, "GetStatus", " " * BODY_LIMIT_BYTES + "{}")
         assert (status, answer["code"]) == (429, "resource_exhausted")
     chunked = ("-H", "transfer-encoding: chunked", "-H", "expect:")
-    assert unix(running, "GetStatus", " " * (1 << 21), *chunked)[0] == 429
+    assert unix(running, "GetStatus", " " * (BODY_LIMIT_BYTES + 1), *chunked)[0] == 429
 
 
 def test_a_small_body_that_unpacks_to_a_large_one(running: RunningDaemon, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from peat_sidecar.rpc.bounds import BODY_LIMIT_BYTES
 from tests.support.daemon import RunningDaemon, daemon
 from tests.support.grpc_stubs import CALL_SECONDS as SECONDS
 from tests.support.grpc_stubs import Client, code_of, generate
@@ -179,7 +180,7 @@ def test_another_name_of_the_host_is_refused(
 
 
 def test_a_message_that_is_too_large(client: Client) -> None:
-    code = code_of(client, "DeleteBlob", name="x" * (1 << 20))
+    code = code_of(client, "DeleteBlob", name="x" * BODY_LIMIT_BYTES)
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert client("GetStatus").node_id
 

@@ -12,12 +12,13 @@ from connectrpc.code import Code
 
 from peat_sidecar.rpc.asgi import App, Message, Receive, Scope, Send, refuse
 
-BODY_LIMIT_BYTES = 1 << 20
-"""Of one request; real ones have a few hundred."""
+BODY_LIMIT_BYTES = 4 << 20
+"""Of one request. A document or roster of 1 MiB fits, though each of its characters were escaped as JSON;
+other requests have a few hundred bytes."""
 HELD_LIMIT_BYTES = 16 << 20
 """Of all requests that are being read or answered."""
 REQUESTS_LIMIT = 256
-_DISCARD_BYTES = 4 * BODY_LIMIT_BYTES
+_DISCARD_BYTES = 2 * BODY_LIMIT_BYTES
 """What is read past the limit and thrown away, so that the client gets to see the answer."""
 
 _log = structlog.get_logger(__name__)

@@ -38,16 +38,16 @@ class JsonCodec:
         return self._inner.decode(data, message_class)  # type: ignore[return-value]
 
 
-def nests_too_deep(data: bytes) -> bool:
+def nests_too_deep(data: bytes, limit: int = DEPTH_LIMIT) -> bool:
     """Whether brackets outside of texts nest beyond the limit."""
-    if data.count(b"[") + data.count(b"{") <= DEPTH_LIMIT:
+    if data.count(b"[") + data.count(b"{") <= limit:
         return False
     depth = 0
     for token in _TOKEN.finditer(data):
         first = data[token.start() : token.start() + 1]
         if first in _OPENING:
             depth += 1
-            if depth > DEPTH_LIMIT:
+            if depth > limit:
                 return True
         elif first in _CLOSING:
             depth -= 1

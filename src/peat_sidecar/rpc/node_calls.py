@@ -2,14 +2,18 @@
 
 import asyncio
 import time
+from collections import Counter
+from typing import Any, cast
 
 from connectrpc.request import RequestContext
 
 from peat_sidecar.errors import Refused
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
+from peat_sidecar.rpc.mesh_messages import fault_message, records_message
 from peat_sidecar.rpc.messages import peer_info, store_status
 from peat_sidecar.rpc.parts import Parts
+from peat_sidecar.wire import parse_peer
 
 
 class NodeCalls:
@@ -23,17 +27,40 @@ class NodeCalls:
     ) -> pb.GetStatusResponse:
         parts, node = self._parts, self._parts.node
         usage = await asyncio.to_thread(parts.store.usage)
+        if cast(Any, parts.records) is None:  # LATER
+            return pb.GetStatusResponse(
+                node_id=str(node.endpoint.id),
+                endpoint_addr=str(node.address),
+                connected_peers=parts.peers.connected,
+                phase=parts.phase,
+                version=node.version,
+                store=store_status(str(parts.store.directory.parent), usage),
+                running_transfers=len(parts.transfers.running()),
+                import_roots=list(parts.import_roots.paths),
+                export_roots=list(parts.export_roots.paths),
+                uptime_seconds=time.monotonic() - node.started,
+            )
+        records, faults = await asyncio.to_thread(lambda: (parts.records.status(), parts.records.faults()))
         return pb.GetStatusResponse(
             node_id=str(node.endpoint.id),
             endpoint_addr=str(node.address),
+            sync_active=parts.exchanges_documents,
             connected_peers=parts.peers.connected,
-            phase=node.phase,
+            phase=parts.phase,
             version=node.version,
             store=store_status(str(parts.store.directory.parent), usage),
             running_transfers=len(parts.transfers.running()),
             import_roots=list(parts.import_roots.paths),
             export_roots=list(parts.export_roots.paths),
             uptime_seconds=time.monotonic() - node.started,
+            agent_id=node.agent_id,
+            formation=self._formation(),
+            records=records_message(records),
+            faults=[fault_message(each) for each in faults],
+            watchers=[
+                pb.WatcherStatus(name=name, status=each.status) for name, each in parts.watchers.items()
+            ],
+            wants=self._wants(),
         )
 
     async def connect_peer(
@@ -44,9 +71,12 @@ class NodeCalls:
     ) -> pb.ConnectPeerResponse:
         if request.relay_url:
             raise Refused("relays are not used; name addresses of the peer and leave relay_url empty")
-        peer = EndpointId.parse(request.endpoint_id)
-        text = f"{peer}@{','.join(request.addresses)}" if request.addresses else str(peer)
-        info = await self._parts.peers.connect(PeerAddress.parse(text))
+        if request.addresses:
+            id = EndpointId.parse(request.endpoint_id)
+            peer = PeerAddress.parse(f"{id}@{','.join(request.addresses)}")
+        else:
+            peer = parse_peer(request.endpoint_id)
+        info = await self._parts.peers.connect(peer)
         return pb.ConnectPeerResponse(peer=peer_info(info))
 
     async def disconnect_peer(
@@ -62,3 +92,23 @@ class NodeCalls:
         self, request: pb.ListPeersRequest, ctx: RequestContext[pb.ListPeersRequest, pb.ListPeersResponse], /
     ) -> pb.ListPeersResponse:
         return pb.ListPeersResponse(peers=[peer_info(peer) for peer in self._parts.peers.list()])
+
+    def _formation(self) -> pb.FormationStatus:
+        parts = self._parts
+        return pb.FormationStatus(
+            active=bool(parts.app_id),
+            app_id=parts.app_id,
+            sessions=parts.syncer.sessions,
+            refused_handshakes=parts.peers.refused_handshakes,
+            has_roster=parts.trust.admin is not None,
+        )
+
+    def _wants(self) -> pb.WantsStatus:
+        counts = Counter(want.state for want in self._parts.wants.list())
+        return pb.WantsStatus(
+            waiting=counts["waiting"],
+            fetching=counts["fetching"],
+            failed=counts["failed"],
+            done=counts["done"],
+            policy=self._parts.replicator.status,
+        )

@@ -1,7 +1,9 @@
 """What the service stands on: made by the app, handed in as a whole."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from peat_sidecar.confined import Roots
 from peat_sidecar.ids import PeerAddress
@@ -13,6 +15,21 @@ from peat_sidecar.rpc.generated.peat_sidecar_pb import NodePhase
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Exporter, Getter, Importer, Transfers
 
+if TYPE_CHECKING:
+    from peat_sidecar.mesh import Providers, Replicator, Syncer, Trust, Wants
+    from peat_sidecar.records import Records
+
+_LATER: Any = None
+
+
+class Watching(Protocol):
+    """Whatever looks for packages."""
+
+    @property
+    def status(self) -> str:
+        """How that goes, in a sentence."""
+        ...
+
 
 @dataclass(slots=True)
 class Node:
@@ -20,6 +37,8 @@ class Node:
 
     endpoint: Endpoint
     version: str
+    agent_id: str = ""
+    """What its documents begin with."""
     phase: NodePhase = NodePhase.INITIALIZING
     """The app moves it on."""
     started: float = field(default_factory=time.monotonic)
@@ -45,3 +64,25 @@ class Parts:
     export_roots: Roots
     registries: RegistryOptions
     metrics: Metrics
+    records: "Records" = _LATER
+    syncer: "Syncer" = _LATER
+    trust: "Trust" = _LATER
+    providers: "Providers" = _LATER
+    wants: "Wants" = _LATER
+    replicator: "Replicator" = _LATER
+    watchers: Mapping[str, Watching] = field(default_factory=dict)
+    """By what they watch, such as `agent http://127.0.0.1:9090`."""
+    app_id: str = ""
+    """Of the formation; empty without a formation key."""
+
+    @property
+    def phase(self) -> NodePhase:
+        """The node's, or that it is taking in records."""
+        if self.node.phase is NodePhase.READY and self.exchanges_documents and self.syncer.is_syncing:
+            return NodePhase.SYNCING
+        return self.node.phase
+
+    @property
+    def exchanges_documents(self) -> bool:
+        """Whether documents are exchanged with peers."""
+        return bool(self.app_id) and self.syncer.active

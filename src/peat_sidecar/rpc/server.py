@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import structlog
-from h2.exceptions import ProtocolError
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
-from hypercorn.protocol.h2 import H2Protocol
 
 from peat_sidecar.config import ApiAddress
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.rpc.asgi import App, Receive, Scope, Send
+from peat_sidecar.rpc.connection import Connection
 from peat_sidecar.rpc.sockets import remove_socket_file, socket_file
 
 CONNECTIONS_LIMIT = 128
@@ -154,49 +151,9 @@ class _Handler:
         idle = _Idle(self._app, writer.transport, task, server._idle_seconds)
         app = ASGIWrapper(cast(Any, idle))
         try:
-            await _Connection(app, loop, server._config, server._context, {}, reader, writer)
+            await Connection(app, loop, server._config, server._context, {}, reader, writer)
         finally:
             idle.end()
-
-
-class _Connection(TCPServer):
-    """Ends with its client, and as a whole. Hypercorn's own stays for the idle time after the client has
-    left, and for ever where one stream breaks the connection while another has an answer to give.
-    """
-
-    _over = False
-
-    async def _read_data(self) -> None:
-        try:
-            await super()._read_data()
-        except BaseException:
-            self.writer.transport.abort()
-            raise
-        finally:
-            await self._release()
-        await self.idle_task.stop()
-
-    async def protocol_send(self, event: Event) -> None:
-        """As hypercorn's; the idle time of a connection that is over is not begun again."""
-        if not (self._over and isinstance(event, Updated)):
-            await super().protocol_send(event)
-
-    async def _release(self) -> None:
-        """Wakes those that wait for room in an answer, which nobody would do any more."""
-        self._over = True
-        inner = self.protocol.protocol
-        if isinstance(inner, H2Protocol):
-            for buffer in tuple(inner.stream_buffers.values()):
-                await buffer.close()
-
-    async def _initiate_server_close(self) -> None:
-        """With HTTP/2's goodbye, after which clients send again by themselves what crossed it."""
-        inner = self.protocol.protocol
-        if isinstance(inner, H2Protocol):
-            with suppress(ProtocolError):
-                inner.connection.close_connection()
-                await inner._flush()
-        await super()._initiate_server_close()
 
 
 class _Idle:

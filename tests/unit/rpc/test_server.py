@@ -5,6 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import StreamEnded, StreamReset
 
 from peat_sidecar.config import ApiAddress
 from peat_sidecar.rpc import server
@@ -238,3 +241,34 @@ async def test_a_fault_of_one_stream_leaves_nothing_of_the_others(monkeypatch: p
         async with asyncio.timeout(WAIT_SECONDS):
             while b"200" not in await exchange(port, CLOSING_GET):
                 pass
+
+
+async def test_a_stream_that_nobody_reads_is_reset_and_the_others_go_on() -> None:
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/endless":
+            await ok(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": bytes(1 << 14), "more_body": True})
+
+    client = H2Connection()
+    client.initiate_connection()
+    headers = [(":method", "GET"), (":scheme", "http"), (":authority", "localhost")]
+    client.send_headers(1, [*headers, (":path", "/endless")], end_stream=True)
+    async with served(Bounds(endless, send_seconds=0.1)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reset, answered = None, False
+        while not answered:
+            writer.write(client.data_to_send())
+            for event in client.receive_data(await asyncio.wait_for(reader.read(1 << 16), WAIT_SECONDS)):
+                match event:
+                    case StreamReset(stream_id=1, error_code=code):
+                        reset = code
+                        # Of the connection's window, which the other stream needs as well.
+                        client.increment_flow_control_window(1 << 16)
+                        client.send_headers(3, [*headers, (":path", "/")], end_stream=True)
+                    case StreamEnded(stream_id=3):
+                        answered = True
+        writer.close()
+    assert reset == ErrorCodes.ENHANCE_YOUR_CALM

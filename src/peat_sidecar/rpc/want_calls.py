@@ -1,0 +1,63 @@
+"""Calls about what this node wants, and what getting it would take."""
+
+import asyncio
+
+from connectrpc.request import RequestContext
+
+from peat_sidecar.classes import TransferClass
+from peat_sidecar.errors import ConfigError
+from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
+from peat_sidecar.rpc.mesh_messages import parse_class, quote_message, want_message
+from peat_sidecar.rpc.messages import parse_package_name
+from peat_sidecar.rpc.parts import Parts
+
+
+class WantCalls:
+    """A part of the service."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def add_want(
+        self, request: pb.AddWantRequest, ctx: RequestContext[pb.AddWantRequest, pb.AddWantResponse], /
+    ) -> pb.AddWantResponse:
+        name = str(parse_package_name(request.name))
+        transfer_class = parse_class(request.transfer_class) or TransferClass.NORMAL
+        want = await asyncio.to_thread(
+            self._parts.wants.add, name, transfer_class, arch=request.arch, export_to=request.export_to
+        )
+        return pb.AddWantResponse(want=want_message(want))
+
+    async def list_wants(
+        self, request: pb.ListWantsRequest, ctx: RequestContext[pb.ListWantsRequest, pb.ListWantsResponse], /
+    ) -> pb.ListWantsResponse:
+        wants = await asyncio.to_thread(self._parts.wants.list)
+        return pb.ListWantsResponse(wants=[want_message(each) for each in wants])
+
+    async def cancel_want(
+        self,
+        request: pb.CancelWantRequest,
+        ctx: RequestContext[pb.CancelWantRequest, pb.CancelWantResponse],
+        /,
+    ) -> pb.CancelWantResponse:
+        want = await asyncio.to_thread(self._parts.wants.cancel, request.id)
+        return pb.CancelWantResponse(want=want_message(want))
+
+    async def set_want_class(
+        self,
+        request: pb.SetWantClassRequest,
+        ctx: RequestContext[pb.SetWantClassRequest, pb.SetWantClassResponse],
+        /,
+    ) -> pb.SetWantClassResponse:
+        transfer_class = parse_class(request.transfer_class)
+        if transfer_class is None:
+            raise ConfigError("no class is named; set transfer_class to CRITICAL, HIGH, NORMAL, LOW or BULK")
+        want = await asyncio.to_thread(self._parts.wants.set_class, request.id, transfer_class)
+        return pb.SetWantClassResponse(want=want_message(want))
+
+    async def quote(
+        self, request: pb.QuoteRequest, ctx: RequestContext[pb.QuoteRequest, pb.QuoteResponse], /
+    ) -> pb.QuoteResponse:
+        name = str(parse_package_name(request.name))
+        quote = await asyncio.to_thread(self._parts.wants.quote, name)
+        return quote_message(quote)
