@@ -22,7 +22,7 @@ class PulledPackage:
     """One package of one platform, as its source has it; what the source does not say is empty."""
 
     registry: str
-    """Host and port; of a layout its path."""
+    """Host and port; of a layout `layout`, unless it says where a package is from."""
     package: str
     """The name that people know it by."""
     reference: str
