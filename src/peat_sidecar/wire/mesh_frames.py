@@ -17,9 +17,8 @@ from peat_sidecar.ids import EndpointId
 from peat_sidecar.wire.postcard import Reader, encode_varint
 
 MESH_ALPN = b"/peat-sidecar/mesh/1"
-FRAME_LIMIT = (1 << 20) + (1 << 16)
-"""Bytes that may follow the length of a frame: a record of 1 MiB that zlib cannot make smaller, and its head.
-"""
+FRAME_LIMIT = 1 << 20
+"""Bytes that may follow the length of a frame."""
 INFLATED_LIMIT = FRAME_LIMIT
 """Bytes of the payload of `Batches` once it is inflated."""
 DIGEST_BYTES = 16
@@ -78,6 +77,8 @@ class Digest:
 
     value: bytes
     """16 bytes."""
+    begins: bool = False
+    """Whether the side that says it knows nothing of what was said before: at the beginning, or anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,8 @@ _DIGEST, _HEADS, _BATCHES, _WANT, _NEWS = range(1, 6)
 def encode_frame(frame: Frame) -> bytes:
     """The frame with its length; ValueError when it is longer than any peer takes."""
     match frame:
-        case Digest(value):
-            kind, payload = _DIGEST, value
+        case Digest(value, begins):
+            kind, payload = _DIGEST, bytes([begins]) + value
         case Heads(heads, asks):
             parts = [bytes([asks]), encode_varint(len(heads))]
             parts += [signer.value + encode_varint(sequence) + digest for signer, sequence, digest in heads]
@@ -188,7 +189,8 @@ def _parse_frame(data: bytes) -> Frame:
 
 
 def _parse_digest(reader: Reader) -> Digest:
-    return Digest(reader.take(DIGEST_BYTES))
+    begins = reader.flag()
+    return Digest(reader.take(DIGEST_BYTES), begins)
 
 
 def _parse_heads(reader: Reader) -> Heads:

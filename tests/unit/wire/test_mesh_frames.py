@@ -1,5 +1,6 @@
 """Frames of the mesh: as they are, in pieces, cut, and made to hurt."""
 
+import os
 import struct
 import tracemalloc
 import zlib
@@ -8,6 +9,7 @@ import pytest
 
 from peat_sidecar.errors import RemoteProtocolError
 from peat_sidecar.ids import EndpointId
+from peat_sidecar.records.bounds import BODY_LIMIT_BYTES
 from peat_sidecar.wire import (
     Batches,
     Digest,
@@ -32,6 +34,7 @@ TOP = (1 << 64) - 1
 RECORD = WireRecord(bytes(range(64)), b'{"collection":"packages","doc_id":"a"}')
 FRAMES: list[Frame] = [
     Digest(bytes(range(16))),
+    Digest(bytes(16), begins=True),
     Heads(()),
     Heads((WireHead(A, 0, b"d" * 16), WireHead(B, TOP, bytes(16))), asks=True),
     Want(()),
@@ -51,7 +54,7 @@ def test_bytes_of_each_frame() -> None:
     """What goes over the wire is a promise to other versions."""
     ids = A.value.hex(), B.value.hex()
     digest = "64" * 16
-    assert encode_frame(Digest(b"d" * 16)).hex() == "11000000" + "01" + digest
+    assert encode_frame(Digest(b"d" * 16)).hex() == "12000000" + "01" + "00" + digest
     assert encode_frame(Heads((WireHead(A, 300, b"d" * 16),), asks=True)).hex() == (
         "35000000" + "02" + "01" + "01" + ids[0] + "ac02" + digest
     )
@@ -162,8 +165,8 @@ def test_second_stream_behind_the_first() -> None:
 
 
 def test_largest_frames() -> None:
-    """A record of 1 MiB fits, however badly it can be compressed; a byte over the limit does not go out."""
-    record = WireRecord(bytes(64), real_bytes(1 << 20))
+    """The longest record fits, however badly it can be compressed; a byte over the limit does not go out."""
+    record = WireRecord(bytes(64), os.urandom(BODY_LIMIT_BYTES))
     frame = Batches((WireBatch(A, 0, 1, (record,)),))
     assert FrameReader().feed(encode_frame(frame)) == [frame]
     room = INFLATED_LIMIT - (1 + 32 + 1 + 1 + 1 + 64 + 3)
@@ -178,7 +181,7 @@ def test_largest_frames() -> None:
 def test_a_reader_holds_one_frame() -> None:
     reader = FrameReader()
     reader.feed(struct.pack("<IB", FRAME_LIMIT, 1))
-    for _ in range(16):
+    for _ in range(15):
         reader.feed(bytes(1 << 16))
     assert reader.held_bytes <= FRAME_LIMIT + 4
     with pytest.raises(RemoteProtocolError):
