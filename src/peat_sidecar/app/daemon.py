@@ -179,7 +179,7 @@ def _peers(settings: Settings) -> Peers:
         allowed = [EndpointId.parse(text) for text in settings.allow]
     except ConfigError as error:
         raise ConfigError(f"allow (--allow, PEAT_SIDECAR_ALLOW): {error}") from None
-    return Peers(named, allowed)
+    return Peers(named=named, allowed=allowed)
 
 
 def _registries(settings: Settings) -> RegistryOptions:

@@ -1,7 +1,7 @@
 """The formation: the nodes that share an app id and a key, and what is computed from the two.
 
-Pure. Three things are made of each key, by HKDF-SHA256 with a name of their own, so that none says anything of
-another: proofs for the handshake, tags by which members know each other on the local network, and derived
+Pure. Three things are made of each key, by HKDF-SHA256 with a name of their own, so that none says anything
+of another: proofs for the handshake, tags by which members know each other on the local network, and derived
 identities. The key itself is never sent, shown or logged.
 """
 
@@ -127,7 +127,8 @@ class Formation:
 def _check_length(key: bytes) -> None:
     if len(key) != KEY_BYTES:
         raise ConfigError(
-            f"a formation key has {KEY_BYTES} bytes, this one has {len(key)}; make one with: openssl rand -hex 32"
+            f"a formation key has {KEY_BYTES} bytes, this one has {len(key)};"
+            " make one with: openssl rand -hex 32"
         )
 
 

@@ -7,10 +7,10 @@
                                         <-   proof, by the key that both have (32 bytes)
     welcome (1 byte)                    <->  welcome (1 byte)
 
-A proof is an HMAC over side, both endpoint ids and both nonces. The ids are those that QUIC has authenticated,
-so what was recorded, relayed or sent back proves nothing on another connection. The dialer proves first: a
-stranger who dials learns 32 random bytes. A side says welcome once the other one is admitted here, so whoever
-has heard it may dial back on any protocol at once.
+A proof is an HMAC over side, both endpoint ids and both nonces. The ids are those that QUIC has
+authenticated, so what was recorded, relayed or sent back proves nothing on another connection. The dialer
+proves first: a stranger who dials learns 32 random bytes. A side says welcome once the other one is admitted
+here, so whoever has heard it may dial back on any protocol at once.
 
 Nothing but these bytes is read or said before both are proven; reads ask for exact lengths.
 """
@@ -86,7 +86,7 @@ async def prove_as_acceptor(
 
 
 async def exchange_welcomes(stream: Stream, peer: EndpointId, *, seconds: float = HANDSHAKE_SECONDS) -> None:
-    """Once the peer is admitted here: says so, and waits until this node is admitted there. Errors as above."""
+    """Says that the peer is admitted here, and waits until this node is admitted there. Errors as above."""
     async with _bounded(stream, peer, seconds):
         await stream.write(_WELCOME)
         if await stream.read_exact(1) != _WELCOME:

@@ -6,8 +6,8 @@ and the bindings have no switch for it: at its start Iroh asks the local network
 drop it at the host's firewall; nothing here depends on an answer.
 
 Who may connect, and with which ALPN, is asked right after the handshake, before a stream can be opened;
-handshakes are bounded in number and time, so that a flood of half-open ones neither fills the memory nor keeps
-others out for long.
+handshakes are bounded in number and time, so that a flood of half-open ones neither fills the memory nor
+keeps others out for long.
 
 Iroh listens on every interface for an IP version that no address was named for. An endpoint asked to listen
 on 127.0.0.1 must not be reachable over IPv6, so the other version is bound to its own loopback.

@@ -11,7 +11,7 @@ from peat_sidecar.mesh import Peers
 from peat_sidecar.net import ConnectionClosed, Pool
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Getter, Progress, Provider
-from peat_sidecar.wire import ALPN
+from peat_sidecar.wire import ALPN, MESH_ALPN
 from tests.support.networks import KINDS, address_of, network
 from tests.support.nodes import bounded, content, hasty, until
 from tests.support.real_files import real_bytes
@@ -21,16 +21,17 @@ STRANGER = EndpointId(bytes([9]) * 32)
 
 def test_named_and_allowed_peers_are_admitted_and_nobody_else() -> None:
     one, other = EndpointId(bytes([1]) * 32), EndpointId(bytes([2]) * 32)
-    peers = Peers([PeerAddress(one, ("192.0.2.1:4433",))], [other])
-    assert peers.admits(one)
-    assert peers.admits(other)
-    assert not peers.admits(STRANGER)
+    peers = Peers(named=[PeerAddress(one, ("192.0.2.1:4433",))], allowed=[other])
+    for peer, admitted in ((one, True), (other, True), (STRANGER, False)):
+        assert peers.admits(peer, ALPN) is admitted
+        assert not peers.admits(peer, MESH_ALPN)
+        assert not peers.admits(peer, b"/other/1")
     assert [(info.endpoint_id, info.connected) for info in peers.list()] == [(other, False), (one, False)]
 
 
 def test_resolving_names() -> None:
     one, other = EndpointId(bytes([1]) * 32), EndpointId(bytes([2]) * 32)
-    peers = Peers([PeerAddress(one, ("192.0.2.1:4433",))], [other])
+    peers = Peers(named=[PeerAddress(one, ("192.0.2.1:4433",))], allowed=[other])
     assert peers.resolve(str(one)).addresses == ("192.0.2.1:4433",)
     assert peers.resolve(f"{STRANGER}@192.0.2.2:1").addresses == ("192.0.2.2:1",)
     for unknown in (other, STRANGER):
@@ -89,7 +90,7 @@ async def test_a_peer_that_cannot_be_reached_is_admitted_and_the_reason_kept(tmp
             info = await bounded(peers.connect(PeerAddress(STRANGER, ("127.0.0.1:9",))))
             assert not info.connected
             assert "did not answer" in info.last_error
-            assert peers.admits(STRANGER)
+            assert peers.admits(STRANGER, ALPN)
             assert peers.list() == [info]
             with pytest.raises(PeerUnavailable):
                 await pool.connection(peers.resolve(str(STRANGER)), ALPN)
@@ -120,10 +121,10 @@ async def test_a_peer_that_is_disconnected_between_its_handshake_and_its_turn_st
 async def test_a_peer_that_is_named_wrongly_stays_what_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = EndpointId(bytes([1]) * 32)
+    one = EndpointId(bytes([7]) * 32)
     async with network("memory") as made:
         with Store.open(tmp_path) as store:
-            peers = Peers([PeerAddress(one, ("192.0.2.1:4433",))])
+            peers = Peers(named=[PeerAddress(one, ("192.0.2.1:4433",))])
             endpoint = await made.endpoint()
             pool = Pool(endpoint)
             serving = asyncio.create_task(peers.run(endpoint, pool, Provider(store)))
@@ -138,7 +139,7 @@ async def test_a_peer_that_is_named_wrongly_stays_what_it_was(
             assert peers.resolve(str(one)).addresses == ("192.0.2.1:4433",)
             with pytest.raises(ConfigError):
                 await peers.connect(PeerAddress(STRANGER, ("192.0.2.2:1",)))
-            assert not peers.admits(STRANGER)
+            assert not peers.admits(STRANGER, ALPN)
             await pool.close()
             await endpoint.close()
             await bounded(serving)
