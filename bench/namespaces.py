@@ -7,17 +7,14 @@ the interface's own counters less 14 bytes of Ethernet header each.
 
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from tools.namespaces import NamespaceError, delete_namespace, ip
+
 _ETHERNET_HEADER_BYTES = 14
 _MTU_BYTES = 1500
-
-
-class NamespaceError(Exception):
-    """The kernel, or this user's rights, do not allow it; the text is what `ip` said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +42,14 @@ class VethPair:
     def __enter__(self) -> Self:
         try:
             for name in self.names:
-                _ip("netns", "add", name)
+                ip("netns", "add", name)
             ends = [("name", "wire", "netns", name, "mtu", str(_MTU_BYTES)) for name in self.names]
-            _ip("link", "add", *ends[0], "type", "veth", "peer", *ends[1])
+            ip("link", "add", *ends[0], "type", "veth", "peer", *ends[1])
             for name, address in zip(self.names, self.addresses, strict=True):
-                _ip("-n", name, "address", "add", f"{address}/30", "dev", "wire")
-                _ip("-n", name, "link", "set", "wire", "gso_max_segs", "1")
-                _ip("-n", name, "link", "set", "wire", "up")
-                _ip("-n", name, "link", "set", "lo", "up")
+                ip("-n", name, "address", "add", f"{address}/30", "dev", "wire")
+                ip("-n", name, "link", "set", "wire", "gso_max_segs", "1")
+                ip("-n", name, "link", "set", "wire", "up")
+                ip("-n", name, "link", "set", "lo", "up")
         except NamespaceError:
             self._remove()
             raise
@@ -69,17 +66,10 @@ class VethPair:
 
     def sent(self, end: int) -> Traffic:
         """What one end has sent so far."""
-        links = json.loads(_ip("-n", self.names[end], "-j", "-s", "link", "show", "dev", "wire"))
+        links = json.loads(ip("-n", self.names[end], "-j", "-s", "link", "show", "dev", "wire"))
         sent = links[0]["stats64"]["tx"]
         return Traffic(sent["packets"], sent["bytes"] - sent["packets"] * _ETHERNET_HEADER_BYTES)
 
     def _remove(self) -> None:
         for name in self.names:
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-
-
-def _ip(*arguments: str) -> str:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False, timeout=10)
-    if done.returncode:
-        raise NamespaceError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
+            delete_namespace(name)

@@ -8,10 +8,11 @@ import os
 import shutil
 
 from tests.support.real_files import real_file
+from tools.namespaces import NamespaceError
 from tools.sidecar import Sidecar
 
 from bench.measurement import Row, size_text
-from bench.namespaces import NamespaceError, VethPair
+from bench.namespaces import VethPair
 from bench.setting import Setting
 
 _BLOB_BYTES = 100_000_000
