@@ -24,6 +24,7 @@ from iroh import iroh_ffi
 from peat_sidecar.errors import ConfigError, PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net import addresses
+from peat_sidecar.net.advertised import Advertised
 from peat_sidecar.net.bindings import IrohReceive, IrohSend, plain, translate
 from peat_sidecar.net.failures import LIMIT_CODE, PERMISSION_CODE, ConnectionClosed, NotSpoken
 from peat_sidecar.net.interfaces import ConnectionStats
@@ -121,6 +122,7 @@ class IrohEndpoint:
         self,
         inner: iroh_ffi.Endpoint,
         asked: dict[int, str],
+        told: list[Advertised],
         *,
         stall_seconds: float | None,
         connect_timeout_seconds: float,
@@ -129,6 +131,7 @@ class IrohEndpoint:
         """Use `bind`."""
         self._inner = inner
         self._asked = asked
+        self._told = told
         self._stall_seconds = stall_seconds
         self._connect_seconds = connect_timeout_seconds
         self._admit = admit
@@ -147,14 +150,17 @@ class IrohEndpoint:
         *,
         bind_addresses: tuple[str, ...],
         alpns: Iterable[bytes],
+        advertise: tuple[str, ...] = (),
         stall_seconds: float | None = 5.0,
         connect_timeout_seconds: float = 10.0,
         admit: Callable[[EndpointId, bytes], bool],
     ) -> Self:
         """Listens on at most one IPv4 and one IPv6 address; port 0 takes a free one.
 
-        `ConfigError` when an address is none, or is taken.
+        `advertise` is what peers are told instead of the interfaces' addresses: `host:port`, or a host alone
+        for the port that is bound. `ConfigError` when an address is none, or is taken.
         """
+        told = list(map(Advertised.parse, advertise))
         iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())  # type: ignore[arg-type]
         asked = addresses.bind_plan(bind_addresses)
         try:
@@ -168,12 +174,21 @@ class IrohEndpoint:
         return cls(
             inner,
             asked,
+            told,
             stall_seconds=stall_seconds,
             connect_timeout_seconds=connect_timeout_seconds,
             admit=admit,
         )
 
     def addresses(self) -> tuple[str, ...]:
+        """What is advertised; if nothing is, the interfaces' own."""
+        if self._closing or not self._told:
+            return self.interface_addresses()
+        bound = [each for each in self._inner.bound_sockets() if (6 if "[" in each else 4) in self._asked]
+        return tuple(dict.fromkeys(each.at(bound) for each in self._told))
+
+    def interface_addresses(self) -> tuple[str, ...]:
+        """Where this machine's own interfaces are dialled, as they are now."""
         if self._closing:
             return ()
         known = self._inner.addr().direct_addresses()

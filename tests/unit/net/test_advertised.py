@@ -3,6 +3,7 @@
 import pytest
 
 from peat_sidecar.errors import ConfigError
+from peat_sidecar.net import IrohEndpoint
 from peat_sidecar.net.advertised import Advertised
 
 BOTH = ["0.0.0.0:4433", "[::]:5544"]
@@ -60,3 +61,32 @@ def test_what_nobody_can_dial(text: str) -> None:
     with pytest.raises(ConfigError, match="cannot be advertised") as caught:
         Advertised.parse(text)
     assert len(str(caught.value)) < 300
+
+
+async def bind(*advertise: str) -> IrohEndpoint:
+    return await IrohEndpoint.bind(
+        b"a" * 32,
+        bind_addresses=("127.0.0.1:0",),
+        alpns=[b"/none"],
+        advertise=advertise,
+        admit=lambda *_: False,
+    )
+
+
+async def test_an_endpoint_tells_what_is_advertised_instead_of_its_own() -> None:
+    endpoint = await bind("node.example", "198.51.100.7:30000", "2001:db8::7", "198.51.100.7:30000")
+    (own,) = endpoint.interface_addresses()
+    port = own.rpartition(":")[2]
+    # The other IP version is bound to a loopback of its own, at a port that is nobody's business.
+    assert endpoint.addresses() == (
+        f"node.example:{port}",
+        "198.51.100.7:30000",
+        f"[2001:db8::7]:{port}",
+    )
+    await endpoint.close()
+    assert endpoint.addresses() == endpoint.interface_addresses() == ()
+
+
+async def test_an_endpoint_is_not_bound_with_a_wrong_one() -> None:
+    with pytest.raises(ConfigError, match="cannot be advertised"):
+        await bind("0.0.0.0:1")
