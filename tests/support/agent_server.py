@@ -151,7 +151,10 @@ class AgentServer:
 
     async def start(self) -> None:
         """Listens; after a stop on the same port again."""
-        bound = socket.create_server(("127.0.0.1", self._port))
+        # Named as TCP, so that asyncio sets TCP_NODELAY; else each answer waits 40 ms for a delayed ACK.
+        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", self._port))
         self._port = bound.getsockname()[1]
         self._server = await asyncio.start_server(self._serve, sock=bound, ssl=self._tls)
 
