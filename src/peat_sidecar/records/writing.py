@@ -1,0 +1,337 @@
+"""One transaction's work on documents: records are placed, then every document they touch is merged anew.
+
+What is read is read once; what is written is written together at the end, which is what makes a newcomer's
+first sync as fast as its signatures can be verified.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from peat_sidecar.errors import IntegrityError
+from peat_sidecar.records.bounds import MERGED_LIMIT_BYTES
+from peat_sidecar.records.canonical import parse_rendered, render
+from peat_sidecar.records.database import Database
+from peat_sidecar.records.merging import Merge, merge_records
+from peat_sidecar.records.policy import Policy
+from peat_sidecar.records.record import Record, SignedRecord, parse_record
+from peat_sidecar.records.signers import SignerRow, Signers
+from peat_sidecar.records.values import Change, Document
+
+_INSERT_RECORD = """INSERT INTO records
+    (document, signer, sequence, clock, deleted, state, size, signature, body) VALUES (?,?,?,?,?,?,?,?,?)
+    ON CONFLICT (document, signer) DO UPDATE SET sequence = excluded.sequence, clock = excluded.clock,
+    deleted = excluded.deleted, state = excluded.state, size = excluded.size,
+    signature = excluded.signature, body = excluded.body"""
+INDEXED = ("content.collection", "content.root", "content.manifest", "reference")
+"""What documents of `packages` are found by."""
+_LARGE_BYTES = 16 << 20
+
+
+class State(IntEnum):
+    """What of a stored record counts."""
+
+    COUNTS = 0
+    AHEAD = 1
+    """Nothing yet: its clock is more than a day ahead."""
+    TOMBSTONE = 2
+    """Its delete only: its signer was not heard of for too long."""
+
+
+_STATES = tuple(State)
+
+
+@dataclass(slots=True)
+class RecordRow:
+    """A stored record without its body."""
+
+    sequence: int
+    clock: int
+    deleted: int | None
+    state: State
+    size: int
+    record: Record | None = None
+    """When it is at hand."""
+
+
+@dataclass(slots=True)
+class DocumentRow:
+    """A document and whose records there are of it."""
+
+    id: int
+    collection: str
+    doc_id: str
+    json: str | None = None
+    """None: deleted, or nothing of it counts."""
+    clock: int = 0
+    signers: str = ""
+    """Ids of rows of signers, with commas."""
+    is_new: bool = False
+    records: dict[int, RecordRow] = field(default_factory=dict)
+    """By the id of the signer's row."""
+
+
+class Writing:
+    """Used within one transaction, under the database's lock; `finish` is its last call."""
+
+    def __init__(self, database: Database, signers: Signers, policy: Policy) -> None:
+        self._database = database
+        self._signers = signers
+        self._policy = policy
+        self._touched: dict[tuple[str, str], DocumentRow] = {}
+        self._placed: dict[tuple[int, int], tuple[RecordRow, SignedRecord]] = {}
+        self._next_id = 0
+        self._bytes = 0
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is time to finish, and go on with another one: what it has to merge lies in memory."""
+        return self._bytes > _LARGE_BYTES
+
+    def find(self, collection: str, doc_id: str) -> DocumentRow:
+        """The document with its records' rows; a new one when it is not known. It will be merged anew."""
+        known = self._touched.get((collection, doc_id))
+        if known is not None:
+            return known
+        rows = self._database.fetch(
+            "SELECT id, json, clock, signers FROM documents WHERE collection = ? AND doc_id = ?",
+            (collection, doc_id),
+        )
+        if rows:
+            identity, text, clock, signers = rows[0]
+            document = DocumentRow(identity, collection, doc_id, text, clock, signers)
+            document.records = self._record_rows(identity)
+            self._bytes += min(MERGED_LIMIT_BYTES, sum(row.size for row in document.records.values()))
+        else:
+            document = DocumentRow(self._new_id(), collection, doc_id, is_new=True)
+        self._touched[collection, doc_id] = document
+        return document
+
+    def find_by_id(self, identity: int) -> DocumentRow | None:
+        """As `find`."""
+        rows = self._database.fetch("SELECT collection, doc_id FROM documents WHERE id = ?", (identity,))
+        return self.find(*rows[0]) if rows else None
+
+    def record(self, document: DocumentRow, signer: SignerRow) -> Record | None:
+        """What the signer says of the document."""
+        row = document.records.get(signer.id)
+        if row is None:
+            return None
+        if row.record is None:
+            row.record = self._parse(self.signed(document, signer).body)
+        return row.record
+
+    def signed(self, document: DocumentRow, signer: SignerRow) -> SignedRecord:
+        """The bytes of it, which there must be."""
+        placed = self._placed.get((document.id, signer.id))
+        if placed is not None:
+            return placed[1]
+        ((body, signature),) = self._database.fetch(
+            "SELECT body, signature FROM records WHERE document = ? AND signer = ?", (document.id, signer.id)
+        )
+        return SignedRecord(body, signature)
+
+    def place(
+        self, document: DocumentRow, signer: SignerRow, record: Record, signed: SignedRecord, state: State
+    ) -> None:
+        """Takes the place of the signer's record of the document."""
+        if signer.id in document.records:
+            signer.lose(self.signed(document, signer).body)
+        signer.gain(signed.body)
+        signer.head = max(signer.head, record.sequence)
+        if state is State.COUNTS:
+            signer.clock = max(signer.clock, record.clock)
+        self._bytes += len(signed.body)
+        row = RecordRow(record.sequence, record.clock, record.deleted, state, len(signed.body), record)
+        document.records[signer.id] = row
+        self._placed[document.id, signer.id] = row, signed
+
+    def drop(self, document: DocumentRow, signer: SignerRow) -> None:
+        """The signer's record of the document is no more."""
+        signer.lose(self.signed(document, signer).body)
+        del document.records[signer.id]
+        self._placed.pop((document.id, signer.id), None)
+        self._database.execute(
+            "DELETE FROM records WHERE document = ? AND signer = ?", (document.id, signer.id)
+        )
+
+    def change_state(self, document: DocumentRow, signer: SignerRow, state: State) -> None:
+        """Another part of the signer's record counts from now on."""
+        row = document.records[signer.id]
+        row.state = state
+        if state is State.COUNTS:
+            signer.clock = max(signer.clock, row.clock)
+        self._database.execute(
+            "UPDATE records SET state = ? WHERE document = ? AND signer = ?", (state, document.id, signer.id)
+        )
+
+    def counting(self, document: DocumentRow, state: State = State.COUNTS) -> Iterator[SignerRow]:
+        """Whose records of the document count."""
+        owner = self._policy.owner(document.collection, document.doc_id)
+        for identity, row in document.records.items():
+            signer = self._signers.by_id(identity)
+            if row.state == state and self._policy.counts(signer, document.collection, owner):
+                yield signer
+
+    def merge(self, document: DocumentRow) -> Merge:
+        """What the document comes to."""
+        rows = document.records
+        counting = list(self.counting(document))
+        deleting = [*counting, *self.counting(document, State.TOMBSTONE)]
+        deleted = max((rows[signer.id].deleted or 0 for signer in deleting), default=0)
+        alive = [signer for signer in counting if rows[signer.id].clock > deleted]
+        if len(alive) > 1:
+            alive = self._within_limit(document, alive)
+        return merge_records(
+            [record for signer in alive if (record := self.record(document, signer)) is not None], deleted
+        )
+
+    def finish(self, *, want_changes: bool) -> list[Change]:
+        """Merges and writes everything. The changes of documents, when somebody wants to hear of them."""
+        database = self._database
+        changes: list[Change] = []
+        new, changed, gone = [], [], []
+        added_keys: list[tuple[int, int]] = []
+        removed_keys: list[tuple[int, int]] = []
+        delta = 0
+        for document in self._touched.values():
+            before = document.json, document.signers, document.clock
+            merge = self.merge(document)
+            self._take(document, merge)
+            if not document.records:
+                gone.append((document.id,))
+            elif document.is_new:
+                new.append(_values(document))
+            elif before != (document.json, document.signers, document.clock):
+                changed.append((document.clock, document.signers, document.json, document.id))
+            if before[0] != document.json:
+                delta += (document.json is not None) - (before[0] is not None)
+                if document.collection == "packages":
+                    old, now = _keys_of_text(before[0]), _keys(merge.values if merge.exists else {})
+                    removed_keys += [(key, document.id) for key in old - now]
+                    added_keys += [(key, document.id) for key in now - old]
+            for row in document.records.values():
+                row.record = None  # of many large documents only their texts are kept
+            if want_changes and before[:2] != (document.json, document.signers):
+                changes.append(Change(document.collection, document.doc_id, self.document(document)))
+        database.execute_many("INSERT INTO documents VALUES (?,?,?,?,?,?)", new)
+        if changed:
+            database.execute_many(
+                "UPDATE documents SET clock = ?, signers = ?, json = ? WHERE id = ?", changed
+            )
+        if gone:
+            database.execute_many("DELETE FROM documents WHERE id = ?", gone)
+        if removed_keys:
+            database.execute_many("DELETE FROM content WHERE key = ? AND document = ?", removed_keys)
+        database.execute_many("INSERT OR IGNORE INTO content VALUES (?,?)", sorted(added_keys))
+        self._write_records()
+        if delta:
+            database.execute("UPDATE totals SET documents = documents + ?", (delta,))
+        self._signers.flush()
+        return changes
+
+    def document(self, row: DocumentRow) -> Document | None:
+        """As callers see it."""
+        if row.json is None:
+            return None
+        return make_document(self._signers, row.collection, row.doc_id, row.json, row.clock, row.signers)
+
+    def _write_records(self) -> None:
+        self._database.execute_many(
+            _INSERT_RECORD,
+            [
+                (
+                    document,
+                    signer,
+                    row.sequence,
+                    row.clock,
+                    row.deleted,
+                    int(row.state),
+                    row.size,
+                    signed.signature,
+                    signed.body,
+                )
+                for (document, signer), (row, signed) in self._placed.items()
+            ],
+        )
+
+    def _take(self, document: DocumentRow, merge: Merge) -> None:
+        document.clock = merge.clock
+        document.json = render(merge.values) if merge.exists else None
+        ids = (row.id for signer in merge.signers if (row := self._signers.find(signer)) is not None)
+        document.signers = ",".join(map(str, ids)) if merge.exists else ""
+
+    def _within_limit(self, document: DocumentRow, alive: list[SignerRow]) -> list[SignerRow]:
+        """The latest ones, as many as can be merged at a bearable cost; the same on every node."""
+        rows = document.records
+        alive.sort(key=lambda signer: (rows[signer.id].clock, signer.key), reverse=True)
+        total = 0
+        for count, signer in enumerate(alive):
+            total += rows[signer.id].size
+            if total > MERGED_LIMIT_BYTES:
+                return alive[: max(1, count)]
+        return alive
+
+    def _record_rows(self, document: int) -> dict[int, RecordRow]:
+        rows = self._database.fetch(
+            "SELECT signer, sequence, clock, deleted, state, size FROM records WHERE document = ?",
+            (document,),
+        )
+        return {
+            signer: RecordRow(sequence, clock, deleted, _STATES[state], size)
+            for signer, sequence, clock, deleted, state, size in rows
+        }
+
+    def _new_id(self) -> int:
+        if not self._next_id:
+            ((last,),) = self._database.fetch("SELECT max(id) FROM documents")
+            self._next_id = (last or 0) + 1
+        self._next_id += 1
+        return self._next_id - 1
+
+    def _parse(self, body: bytes) -> Record:
+        try:
+            return parse_record(body)
+        except IntegrityError as error:
+            raise self._database.damaged(str(error)) from error
+
+
+def make_document(
+    signers: Signers, collection: str, doc_id: str, text: str, clock: int, writers: str
+) -> Document:
+    """From what the database has of it."""
+    keys = tuple(signers.by_id(int(identity)).key for identity in writers.split(",") if identity)
+    return Document(collection, doc_id, parse_rendered(text), clock, keys)
+
+
+def content_key(value: str) -> int:
+    """What a value is found by: 64 bits of a hash, signed as SQLite has integers."""
+    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def value_at(fields: object, path: str) -> object:
+    """What lies at a dotted path of names; None: nothing."""
+    for name in path.split("."):
+        fields = fields.get(name) if isinstance(fields, dict) else None
+    return fields
+
+
+def _keys(fields: dict[str, object]) -> set[int]:
+    values = {value for path in INDEXED if isinstance(value := value_at(fields, path), str)}
+    return {content_key(value) for value in values}
+
+
+def _keys_of_text(text: str | None) -> set[int]:
+    return _keys(parse_rendered(text)) if text is not None else set()
+
+
+def _values(document: DocumentRow) -> tuple[object, ...]:
+    return (
+        document.id,
+        document.collection,
+        document.doc_id,
+        document.clock,
+        document.signers,
+        document.json,
+    )
