@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,10 @@ class RunningDaemon:
 
 
 @contextlib.contextmanager
-def daemon(data_dir: Path, **options: Any) -> Iterator[RunningDaemon]:
-    """Starts one on loopback, with its socket in the data directory and a TCP port, and stops it after."""
+def daemon(data_dir: Path, *, prefix: Sequence[str] = (), **options: Any) -> Iterator[RunningDaemon]:
+    """Starts one on loopback, with its socket in the data directory and a TCP port, and stops it after;
+    `prefix` goes before its command.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "daemon.log"
     settings: dict[str, Any] = {
@@ -65,7 +67,7 @@ def daemon(data_dir: Path, **options: Any) -> Iterator[RunningDaemon]:
     }
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(settings | options)],
+            [*prefix, sys.executable, "-c", _PROGRAM, json.dumps(settings | options)],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
