@@ -147,7 +147,7 @@ def init_draft(path: Path, key_path: Path, app_id: str) -> tuple[Draft, bool]:
 
 def read_draft(path: Path) -> Draft:
     """`ConfigError` with the file's name for what cannot be read or is wrong."""
-    text = _read(path)
+    text = read_text(path)
     try:
         return Draft.parse(text)
     except ConfigError as error:
@@ -170,7 +170,7 @@ def sign_draft(path: Path, key_path: Path, now: float) -> tuple[Path, Roster]:
 
 def read_roster(path: Path) -> Draft | Roster:
     """A list, or a signed roster, whoever signed it; `ConfigError` and `IntegrityError` say what is wrong."""
-    text = _read(path)
+    text = read_text(path)
     try:
         if b'"signature"' not in text:
             return Draft.parse(text)
@@ -194,7 +194,8 @@ def signed_state(path: Path, draft: Draft) -> str:
     return f"changed since it was signed; {target} is what it was"
 
 
-def _read(path: Path) -> bytes:
+def read_text(path: Path) -> bytes:
+    """A list or a signed roster; no more than is too long for both."""
     try:
         with path.open("rb") as file:
             return file.read(TEXT_LIMIT_BYTES + 1)

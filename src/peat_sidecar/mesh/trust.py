@@ -10,12 +10,14 @@ Thread-safe. Listeners are called in the thread that learnt of the change, which
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
-from peat_sidecar.errors import NotFound, PeatError, Refused
+from peat_sidecar.errors import ConfigError, NotFound, PeatError, Refused
 from peat_sidecar.ids import EndpointId
-from peat_sidecar.mesh.roster import COLLECTION, Entry, Role, Roster
+from peat_sidecar.mesh.roster import COLLECTION, Entry, Role, Roster, parse_signed
+from peat_sidecar.mesh.roster_draft import read_text
 from peat_sidecar.records import OWNED, Batch, Document, Records, SignedRecord
 
 _log = structlog.get_logger(__name__)
@@ -116,6 +118,20 @@ class Trust:
             self._refuse(error)
             raise
         return roster
+
+    def load_file(self, path: Path) -> None:
+        """The signed roster that the settings name, at start; passed over when a newer one is known.
+        `ConfigError` with the file's name for any other reason not to take it.
+        """
+        try:
+            signed = parse_signed(read_text(path))
+            current = self._roster
+            if current is not None and current.is_newer_than(self._parse(signed)):
+                _log.info("a newer roster than the one in the file is known", file=str(path))
+                return
+            self.load(signed)
+        except PeatError as error:
+            raise ConfigError(f"roster: {path}: {error}") from None
 
     def on_change(self, listener: Listener) -> Callable[[], None]:
         """Called with each roster that comes into force, once the records know its members: peers may have to

@@ -10,7 +10,7 @@ import pytest
 
 from peat_sidecar.errors import ConfigError, IntegrityError, Refused
 from peat_sidecar.ids import EndpointId
-from peat_sidecar.mesh import BAN_WITHOUT_ROSTER, Entry, Role, Roster, Trust
+from peat_sidecar.mesh import BAN_WITHOUT_ROSTER, Entry, Role, Roster, Trust, encode_signed
 from peat_sidecar.mesh.roster import sign_roster
 from peat_sidecar.records import Batch, Document, FaultKind, Records, SignedRecord, Signer, sign_record
 
@@ -186,6 +186,27 @@ def test_an_older_one_is_refused_and_reported(records: Records, trust: Trust) ->
     assert not trust.may_join(ONE.id)
     assert trust.roster is not None
     assert trust.roster.signed == new
+
+
+def test_the_file_of_the_settings(trust: Trust, tmp_path: Path) -> None:
+    """Read at each start, so one that is older by now is no fault; anything else that is wrong is."""
+    file = tmp_path / "fleet.signed.json"
+    for sequence, wanted in ((CLOCK + 1, CLOCK + 1), (CLOCK, CLOCK + 1), (CLOCK + 2, CLOCK + 2)):
+        file.write_text(encode_signed(roster_of((ONE.id, PUBLISHER), sequence=sequence)))
+        trust.load_file(file)
+        assert trust.roster is not None
+        assert trust.roster.sequence == wanted
+    assert trust.refused == 0
+    for text in (
+        "x",
+        encode_signed(roster_of(signer=OTHER_ADMIN)),
+        encode_signed(roster_of(app_id="elsewhere")),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=r"fleet\.signed\.json"):
+            trust.load_file(file)
+    with pytest.raises(ConfigError, match="does not exist"):
+        trust.load_file(tmp_path / "not-there.json")
 
 
 def test_two_with_one_sequence_end_alike_everywhere(tmp_path: Path) -> None:
