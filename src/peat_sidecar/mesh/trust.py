@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from peat_sidecar.errors import ConfigError, NotFound, PeatError, Refused
+from peat_sidecar.errors import ConfigError, IntegrityError, NotFound, PeatError, Refused
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.roster import COLLECTION, Entry, Role, Roster, parse_signed
 from peat_sidecar.mesh.roster_draft import read_text
@@ -130,7 +130,7 @@ class Trust:
                 _log.info("a newer roster than the one in the file is known", file=str(path))
                 return
             self.load(signed)
-        except PeatError as error:
+        except (ConfigError, IntegrityError, Refused) as error:
             raise ConfigError(f"roster: {path}: {error}") from None
 
     def on_change(self, listener: Listener) -> Callable[[], None]:
