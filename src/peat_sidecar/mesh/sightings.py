@@ -49,6 +49,7 @@ class Sightings:
         self.source = source
         self._announcer = announcer
         self._packages: tuple[PulledPackage, ...] | None = None
+        self._unplaced = 0
         self._fault: tuple[str, str] | None = None
         self.intake = Intake(
             importer,
@@ -69,7 +70,7 @@ class Sightings:
         count = len(self._packages)
         known = f"{count} package{'' if count == 1 else 's'}"
         parts.append(f"{known}, as known before" if parts else known)
-        if pending := self.intake.pending:
+        if pending := self.intake.pending + self._unplaced:
             parts.append(f"{pending} on the way")
         if errors := self.intake.errors:
             parts.append(f"{len(errors)} without content: {errors[0]}")
@@ -78,6 +79,7 @@ class Sightings:
     def saw(self, sightings: Sequence[Sighting]) -> None:
         """All there is in the source now: the announcer hears of it, and what is lacking is brought here."""
         self._packages = tuple(each.package for each in sightings)
+        self._unplaced = sum(each.place is None and bool(each.package.listed_as) for each in sightings)
         lacking: dict[str, Lacking] = {}
         for each in sightings:
             name = each.package.listed_as
