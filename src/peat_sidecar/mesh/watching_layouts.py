@@ -52,7 +52,7 @@ class LayoutWatcher:
         kernel's events, in tests. `ConfigError` for the folder of the store itself.
         """
         self._path = path.expanduser().absolute()
-        if self._path.resolve() == (store.directory / "oci").resolve():
+        if self._path.resolve() == store.directory.resolve():
             raise ConfigError(
                 f"{path} of watch_layouts is the store of this daemon, whose packages are known anyway;"
                 " take it out"
