@@ -11,6 +11,7 @@ from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net import (
     Connection,
     ConnectionClosed,
+    NotSpoken,
     StreamEnded,
     StreamReset,
     StreamStalled,
@@ -369,6 +370,18 @@ async def test_admission_is_asked_by_id(net: Network) -> None:
     assert connection.remote_id == dialler.id
 
 
+async def test_admission_is_asked_by_protocol(net: Network) -> None:
+    alpns = (ALPN, b"/other/1")
+    dialler = await net.endpoint(alpns=alpns)
+    acceptor = await net.endpoint(alpns=alpns, admit=lambda _, alpn: alpn == b"/other/1")
+    refused = await dialler.connect(address_of(acceptor), ALPN)
+    assert "permission" in await refused.closed()
+    await dialler.connect(address_of(acceptor), b"/other/1")
+    connection = await acceptor.accept()
+    assert connection is not None
+    assert connection.alpn == b"/other/1"
+
+
 async def test_dialling_nobody_ends(net: Network) -> None:
     dialler = await net.endpoint(connect_timeout_seconds=0.2)
     gone = await net.endpoint()
@@ -392,7 +405,7 @@ async def test_dialling_oneself_is_refused(net: Network) -> None:
 
 async def test_wrong_protocol_is_refused(net: Network) -> None:
     dialler, acceptor = await net.endpoint(), await net.endpoint()
-    with pytest.raises(PeerUnavailable, match="cannot be dialled"):
+    with pytest.raises(NotSpoken, match="cannot be dialled: it does not speak /other/1"):
         await dialler.connect(address_of(acceptor), b"/other/1")
 
 

@@ -1,4 +1,4 @@
-"""Time that only a test moves on."""
+"""Time that moves when a test says so."""
 
 import asyncio
 import heapq
@@ -6,33 +6,36 @@ import itertools
 
 
 class ManualTime:
-    """A clock, and a sleep that ends when the clock has been moved past it."""
+    """A clock, and sleeps that end when it is moved past them."""
 
-    def __init__(self, start_seconds: float = 1000.0) -> None:
-        self.now = start_seconds
-        self.slept: list[float] = []
-        """Every sleep that was asked for, in seconds."""
+    def __init__(self, start: float = 1000.0) -> None:
+        self.now = start
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._numbers = itertools.count()
+        self._order = itertools.count()
 
-    def clock(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self.now + seconds, next(self._numbers), done))
-        await done
+    clock = __call__
 
-    def advance(self, seconds: float) -> None:
-        """Wakes whoever has slept enough."""
-        self.now += seconds
-        while self._sleepers and self._sleepers[0][0] <= self.now:
-            done = heapq.heappop(self._sleepers)[2]
-            if not done.done():
-                done.set_result(None)
+    async def sleep(self, seconds: float) -> None:
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self.now + seconds, next(self._order), future))
+        await future
+
+    @property
+    def due(self) -> list[float]:
+        """In how many seconds somebody wants to be woken."""
+        return sorted(at - self.now for at, _, future in self._sleepers if not future.done())
 
     @property
     def sleeping(self) -> int:
         """How many wait."""
-        return sum(not done.done() for _, _, done in self._sleepers)
+        return len(self.due)
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        while self._sleepers and self._sleepers[0][0] <= self.now:
+            _, _, future = heapq.heappop(self._sleepers)
+            if not future.done():
+                future.set_result(None)

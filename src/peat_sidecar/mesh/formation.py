@@ -116,12 +116,17 @@ class Formation:
         return any(found)
 
     def derive_secret(self, node_id: str) -> bytes:
-        """The 32-byte secret key of that node where identities are derived, by the first key: HKDF-SHA256
-        without salt, as the Rust sidecar has it. Whoever has the formation key has all of these.
+        """The 32-byte secret key of that node where identities are derived, by the first key."""
+        return self.derive(self._first, node_id)
+
+    @staticmethod
+    def derive(key: bytes, node_id: str) -> bytes:
+        """The same from a key alone: HKDF-SHA256 without salt, as the Rust sidecar has it. Whoever has the
+        formation's key has all of these.
         """
         if not node_id:
             raise ConfigError("a derived identity is made of a node's name, which is empty; set node_id")
-        return _expand(self._first, None, _IDENTITY_INFO + node_id.encode())
+        return _expand(key, None, _IDENTITY_INFO + node_id.encode())
 
 
 def _check_length(key: bytes) -> None:

@@ -95,7 +95,7 @@ class Peers:
         self._dialler = Dialler(
             self._dial, self._sessions.__contains__, sleep=sleep, clock=clock, jitter=jitter
         )
-        self._sessions.subscribe(lambda peer, _: self._dialler.changed(peer))
+        self._sessions.subscribe(self._session_changed)
         self._inbound = Connections()
         """For blobs; those of the mesh are with `Members`."""
         self._endpoint: Endpoint | None = None
@@ -351,7 +351,12 @@ class Peers:
             self._learn(PeerAddress(peer, connection.remote_addresses), "inbound")
         if (row := self._known.get(peer)) is not None:
             row.last_error, row.refuses, row.heard_at = "", False, self._clock()
-        self._keep(peer)
+
+    def _session_changed(self, peer: EndpointId, began: bool) -> None:
+        """From its first session on a peer is dialled when it is gone; before that it is here already."""
+        if began:
+            self._keep(peer)
+        self._dialler.changed(peer)
 
     def _learn(self, peer: PeerAddress, source: Source) -> bool:
         if peer.endpoint_id not in self._known and self._known.is_full:

@@ -206,13 +206,11 @@ class Dialler:
         dial = self._dials.get(peer)
         if dial is None:
             dial = self._dials[peer] = asyncio.create_task(self._once(peer), name="dial a member")
-        try:
-            # Shielded: one who gives up must not take the session away from the others who wait for it.
-            return await asyncio.shield(dial)
-        except asyncio.CancelledError:
-            if dial.cancelled():
-                return PeerUnavailable(f"dialling peer {peer.short} was given up here")
-            raise
+        # Not awaited itself: one who gives up must not take the session away from the others who wait for it.
+        await asyncio.wait({dial})
+        if dial.cancelled():
+            return PeerUnavailable(f"dialling peer {peer.short} was given up here")
+        return dial.result()
 
     async def _once(self, peer: EndpointId) -> PeatError | None:
         try:

@@ -186,6 +186,30 @@ async def test_connections_of_one_peer_are_bounded(monkeypatch: pytest.MonkeyPat
     await made.close()
 
 
+async def test_ids_that_have_left_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where any id may connect, a flood of new ones must not fill a table."""
+    monkeypatch.setattr(endpoint, "SWEEP_AT", 4)
+    made = await bound("127.0.0.1:0")
+    made._sweep_at = 4
+    kept = await bound("127.0.0.1:0")
+    stays = await kept.connect(address_of(made), ALPN)
+    for _ in range(12):
+        passing = await bound("127.0.0.1:0")
+        await passing.connect(address_of(made), ALPN)
+        accepted = await made.accept()
+        assert accepted is not None
+        while accepted.remote_id == kept.id:
+            accepted = await made.accept()
+            assert accepted is not None
+        await passing.close()
+        await accepted.closed()
+        assert len(made._inbound) <= 5
+    assert kept.id in made._inbound
+    assert not stays.is_closed
+    await kept.close()
+    await made.close()
+
+
 async def test_failing_admission_is_a_no(caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: EndpointId, __: bytes) -> bool:
         raise LookupError

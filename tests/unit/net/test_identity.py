@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.net import load_identity
+from peat_sidecar.net import IrohEndpoint, endpoint_id, load_identity
+
+
+async def test_the_id_of_a_key_is_that_of_the_endpoint_that_has_it() -> None:
+    # RFC 8032, section 7.1, test 1
+    secret = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    assert str(endpoint_id(secret)) == public
+    endpoint = await IrohEndpoint.bind(
+        secret, bind_addresses=("127.0.0.1:0",), alpns=(b"/x/1",), admit=lambda *_: True
+    )
+    assert endpoint.id == endpoint_id(secret)
+    await endpoint.close()
+    with pytest.raises(ConfigError, match="this one has 31"):
+        endpoint_id(secret[:31])
 
 
 def test_is_made_once_and_kept(tmp_path: Path) -> None:

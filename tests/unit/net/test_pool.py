@@ -157,3 +157,27 @@ async def test_closed_pool_dials_no_more() -> None:
     with pytest.raises(PeerUnavailable, match="shutting down"):
         await pool.connection(address_of(far), ALPN)
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_who_may_not_be_dialled_is_not_connected_to_even_by_a_dial_under_way() -> None:
+    _, near, far = made()
+    pool = Pool(near)
+    banned: set[EndpointId] = set()
+    pool.ask_before_dialling(lambda peer: peer not in banned)
+    near.gate.clear()
+    dialling = asyncio.create_task(pool.connection(address_of(far), ALPN))
+    await asyncio.sleep(0)
+    banned.add(far.id)
+    near.gate.set()
+    with pytest.raises(PeerUnavailable, match="kept out"):
+        await dialling
+    accepted = await far.accept()
+    assert accepted is not None
+    await accepted.closed()
+    assert pool.find(far.id, ALPN) is None
+    with pytest.raises(PeerUnavailable, match="kept out"):
+        await pool.connection(address_of(far), ALPN)
+    assert near.dials == 1
+    banned.clear()
+    assert not (await pool.connection(address_of(far), ALPN)).is_closed
+    await pool.close()
