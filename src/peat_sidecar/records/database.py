@@ -7,7 +7,7 @@ which keeps SQLite from needing shared memory (that fails badly on a full disk).
 
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,10 @@ class Database:
         """Within a transaction; how many rows it changed."""
         return self._connection.execute(query, tuple(values)).rowcount
 
-    def execute_many(self, query: str, values: Iterable[Iterable[Any]]) -> None:
+    def execute_many(self, query: str, values: Sequence[Row]) -> None:
         """Within a transaction."""
-        self._connection.executemany(query, values)  # type: ignore[arg-type]
+        if values:
+            self._connection.executemany(query, values)
 
     def damaged(self, what: str) -> StoreFailed:
         """The error for content that this program cannot have written."""

@@ -42,6 +42,8 @@ class Merge:
     @property
     def signers(self) -> tuple[EndpointId, ...]:
         """Whose values are seen; of a document without fields, who wrote it."""
+        if len(self.writers) == 1:
+            return self.writers
         seen = {signer for won, signer in self.winners.values() if won.value is not CLEARED}
         return tuple(sorted(seen or self.writers))
 

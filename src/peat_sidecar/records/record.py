@@ -159,16 +159,10 @@ def parse_record(body: bytes) -> Record:
     first = 0 if deleted is None else deleted + 1
     for group, values in _groups(content, "fields", dict):
         at = _clock_within(group, first, clock)
-        for name, value in values.items():
-            if name in fields:
-                raise IntegrityError("the record has a field twice")
-            fields[name] = Field(at, value)
+        _add(fields, {name: Field(at, value) for name, value in values.items()})
     for group, names in _groups(content, "cleared", list):
         at = _clock_within(group, first, clock)
-        for name in _sorted_texts(names):
-            if name in fields:
-                raise IntegrityError("the record has a field twice")
-            fields[name] = Field(at, CLEARED)
+        _add(fields, {name: Field(at, CLEARED) for name in _sorted_texts(names)})
     if deleted is not None and deleted > clock:
         raise IntegrityError("the record's delete is later than its clock")
     return Record(
@@ -180,6 +174,12 @@ def parse_record(body: bytes) -> Record:
         fields,
         deleted,
     )
+
+
+def _add(fields: dict[str, Field], group: dict[str, Field]) -> None:
+    if fields and not fields.keys().isdisjoint(group):
+        raise IntegrityError("the record has a field twice")
+    fields.update(group)
 
 
 def _groups(content: dict[str, Any], part: str, kind: type) -> Any:
