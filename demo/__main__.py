@@ -1,4 +1,5 @@
-"""`make demo`: an image goes from one registry to another by way of two sidecars, one of which is killed.
+"""`make demo`: an image goes from one registry to another by way of two sidecars, one of which is killed;
+then by itself through a formation of three, of which two never meet.
 
 Everything runs on loopback, as the user who starts it, in a folder that is removed at the end. The exit code
 is 1 when a byte differs, or when it cannot be carried through.
@@ -23,13 +24,14 @@ from tools.sidecar import SidecarError
 from demo.compare import Different, compare
 from demo.ends import TAG, ends
 from demo.journey import travel
+from demo.meeting import meet
 from demo.story import Story
 
 _DEFAULT_MB = 200
 """On loopback a fetch of less can be over before it is killed."""
 _LAYERS = 5
-_FREE_FACTOR = 8
-"""Layout, two registries with their uploads, two stores, and some room."""
+_FREE_FACTOR = 12
+"""Layout, two registries with their uploads, five stores, and some room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class _Image:
 
 def main() -> int:
     """Runs the demo; the exit code."""
-    parser = argparse.ArgumentParser(prog="demo", description="An image travels by two sidecars.")
+    parser = argparse.ArgumentParser(prog="demo", description="An image travels by sidecars.")
     parser.add_argument("--size", type=int, default=_DEFAULT_MB, metavar="MB", help="of the image; 200")
     size_mb: int = parser.parse_args().size
     # As Ctrl-C: asyncio makes a cancelled task of it, so that it comes at no instant that cannot bear it.
@@ -60,7 +62,7 @@ def main() -> int:
     except KeyboardInterrupt:
         story.end("Stopped; nothing is left behind.", good=False)
         return 130
-    story.end("The same image at both ends, byte for byte.", good=True)
+    story.end("The same image at all ends, byte for byte.", good=True)
     return 0
 
 
@@ -68,8 +70,11 @@ def _run(story: Story, folder: Path, size_mb: int) -> None:
     image = _make_image(story, folder / "image", size_mb)
     with ends(story, image.layout, folder) as both:
         asyncio.run(travel(story, folder, both, image.sizes))
+        third = asyncio.run(meet(story, folder, both))
         story.step("Compared by code that knows nothing of sidecars")
         equal = compare(both.left, both.right)
+        if compare(both.left, third) != equal:
+            raise Different("the third copy has other blobs")
     if equal.root_digest != image.root:
         raise Different(f"the root is {equal.root_digest}, and was {image.root}")
     story.fact(f"root {equal.root_digest}")

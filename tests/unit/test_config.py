@@ -165,6 +165,16 @@ def test_rules_from_a_file_a_variable_and_options(monkeypatch: pytest.MonkeyPatc
         ({"agent_id": "a:b"}, "colon"),
         ({"identity": "derived", "node_id": "one"}, "formation key"),
         ({"admission": "key+roster", "formation_keys": "00" * 32}, "roster_admin"),
+        (
+            {
+                "admission": "key+roster",
+                "formation_keys": "00" * 32,
+                "roster_admin": "ab" * 32,
+                "identity": "derived",
+                "node_id": "one",
+            },
+            "choose one",
+        ),
         ({"roster_admin": "xyz"}, "64 hexadecimal"),
         ({"formation_keys": "a,b,c"}, "two while it is changed"),
         ({"watch_registries": "team/*"}, None),
