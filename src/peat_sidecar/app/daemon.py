@@ -1,17 +1,11 @@
 """The only place that builds things: one task group, and the order of start and stop.
 
-Start: store (which locks the data directory), identity, endpoint, API; each is a `ConfigError` or none of it
-runs. Stop, the other way round: no new calls, transfers end and keep what came, the API answers what it was
-asked, connections close, the store puts partial blobs away.
+Start: store (which locks the data directory), state, identity, records, endpoint, mesh, API; each is a
+`ConfigError` or none of it runs. Stop, the other way round: no new calls, transfers end and keep what came,
+the API answers what it was asked, the mesh ends, connections close, the store puts partial blobs away.
 """
 
 import asyncio
-import ctypes
-import gc
-import os
-import resource
-import signal
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
@@ -20,25 +14,29 @@ import structlog
 import uvloop
 
 from peat_sidecar.app.logs import configure_logs
+from peat_sidecar.app.mesh import (
+    Ground,
+    Mesh,
+    follow_roster,
+    formation_of,
+    identity_of,
+    keep_bans,
+    peers_of,
+)
+from peat_sidecar.app.process import heed_signals, keep_freed_memory, raise_file_limit, spare_the_collector
 from peat_sidecar.config import Settings
 from peat_sidecar.confined import Roots
-from peat_sidecar.errors import ConfigError
-from peat_sidecar.ids import EndpointId, PeerAddress
-from peat_sidecar.mesh import Peers
+from peat_sidecar.ids import EndpointId
+from peat_sidecar.mesh import Syncer, Trust
 from peat_sidecar.metrics import Metrics
-from peat_sidecar.net import IrohEndpoint, Pool, load_identity
+from peat_sidecar.net import IrohEndpoint, Pool
 from peat_sidecar.oci import RegistryOptions
+from peat_sidecar.records import Records
 from peat_sidecar.rpc import Application, Listener, Node, NodePhase, Parts, Server, open_listeners
+from peat_sidecar.state import State
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Exporter, Getter, Importer, Provider, Transfers
-from peat_sidecar.wire import ALPN
-
-STOP_SECONDS = 9.0
-"""After a signal the process ends within this time, whatever hangs: the store bears it."""
-_FILES = 65536
-
-# malloc.h of glibc
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+from peat_sidecar.wire import ALPN, MESH_ALPN
 
 _log = structlog.get_logger(__name__)
 
@@ -60,13 +58,13 @@ async def run(
     `ConfigError` when it cannot start as it is told to.
     """
     configure_logs(settings)
-    _raise_file_limit()
+    raise_file_limit()
     stop = stop or asyncio.Event()
-    _heed_signals(stop)
+    heed_signals(stop)
     async with AsyncExitStack() as stack:
         daemon = await _Daemon.build(settings, stack)
-        _keep_freed_memory()
-        _spare_the_collector()
+        keep_freed_memory()
+        spare_the_collector()
         await daemon.run(stop, ready)
 
 
@@ -74,51 +72,99 @@ class _Daemon:
     """What was built, while it runs."""
 
     def __init__(
-        self, parts: Parts, endpoint: IrohEndpoint, pool: Pool, provider: Provider, listeners: list[Listener]
+        self,
+        parts: Parts,
+        endpoint: IrohEndpoint,
+        pool: Pool,
+        provider: Provider,
+        mesh: Mesh,
+        listeners: list[Listener],
     ) -> None:
         self._parts = parts
         self._endpoint = endpoint
         self._pool = pool
         self._provider = provider
+        self._mesh = mesh
         self._listeners = listeners
         self._server = Server(listeners)
 
     @classmethod
     async def build(cls, settings: Settings, stack: AsyncExitStack) -> "_Daemon":
         """Opens everything; what it opened is closed by the stack, in reverse."""
-        peers = _peers(settings)
-        store = await asyncio.to_thread(Store.open, settings.data_dir)
+        formation = formation_of(settings)
+        folder = settings.data_dir
+        store = await asyncio.to_thread(Store.open, folder)
         stack.push_async_callback(asyncio.to_thread, store.close)
-        identity = load_identity(settings.data_dir / "identity.key")
+        state = await asyncio.to_thread(State.open, folder / "state.db")
+        stack.push_async_callback(asyncio.to_thread, state.close)
+        identity = identity_of(settings, formation)
+        records = await asyncio.to_thread(Records.open, folder / "records.db", identity.signer)
+        stack.push_async_callback(asyncio.to_thread, records.close)
+        trust = await asyncio.to_thread(_trust, settings, records)
+        stack.callback(trust.close)
+        syncer = Syncer(records)
+        stack.push_async_callback(syncer.close)
+        peers = peers_of(settings, formation, state, syncer, trust)
         endpoint = await IrohEndpoint.bind(
-            identity,
+            identity.secret_key,
             bind_addresses=settings.listen,
-            alpns=[ALPN],
+            alpns=[ALPN, MESH_ALPN] if formation is not None else [ALPN],
+            advertise=settings.advertise,
             stall_seconds=settings.stall_seconds,
             admit=peers.admits,
         )
         stack.push_async_callback(endpoint.close)
         pool = Pool(endpoint)
         stack.push_async_callback(pool.close)
+        stack.callback(follow_roster(trust, peers))
+        agent_id = settings.agent_id or str(endpoint.id)
+        await asyncio.to_thread(records.claim, agent_id)
+        await asyncio.to_thread(keep_bans, peers, records)
         provider, transfers = Provider(store), Transfers()
         stack.push_async_callback(transfers.close)
-        parts = Parts(
-            node=Node(endpoint, version("peat-sidecar")),
+        ground = Ground(
+            settings=settings,
+            endpoint=endpoint,
             store=store,
+            state=state,
+            records=records,
+            trust=trust,
             peers=peers,
             transfers=transfers,
             importer=Importer(store),
             exporter=Exporter(store),
             getter=Getter(store, pool),
+            registries=_registries(settings),
+            agent_id=agent_id,
+            formation=formation,
+        )
+        mesh = Mesh(ground)
+        stack.push_async_callback(mesh.close)
+        parts = Parts(
+            node=Node(endpoint, version("peat-sidecar"), agent_id),
+            store=store,
+            peers=peers,
+            transfers=transfers,
+            importer=ground.importer,
+            exporter=ground.exporter,
+            getter=ground.getter,
             import_roots=Roots(settings.import_roots, option="--import-root"),
             export_roots=Roots(settings.export_roots, option="--export-root"),
-            registries=_registries(settings),
+            registries=ground.registries,
             metrics=_metrics(provider),
+            records=records,
+            syncer=syncer,
+            trust=trust,
+            providers=mesh.providers,
+            wants=mesh.wants,
+            replicator=mesh.replicator,
+            watchers=mesh.watchers,
+            app_id=settings.app_id if formation is not None else "",
         )
         listeners = open_listeners(Application(parts).app, settings)
         for listener in listeners:
             stack.callback(listener.close)
-        return cls(parts, endpoint, pool, provider, listeners)
+        return cls(parts, endpoint, pool, provider, mesh, listeners)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:
         """Serves until `stop` is set, then takes everything down."""
@@ -127,9 +173,10 @@ class _Daemon:
             accepting = group.create_task(
                 peers.run(self._endpoint, self._pool, self._provider), name="accept peers"
             )
-            dialling = group.create_task(self._dial(), name="dial named peers")
+            going = [group.create_task(run(), name=name) for name, run in self._mesh.runs().items()]
             try:
                 await self._server.start()
+                await self._mesh.start()
                 self._announce()
                 if ready is not None:
                     ready()
@@ -137,7 +184,8 @@ class _Daemon:
             finally:
                 self._parts.node.phase = NodePhase.SHUTTING_DOWN
                 _log.info("stopping")
-                dialling.cancel()
+                for task in going:
+                    task.cancel()
                 await self._stop()
             await accepting
         _log.info("stopped")
@@ -146,20 +194,12 @@ class _Daemon:
         steps: list[Callable[[], Awaitable[None]]] = [
             self._parts.transfers.close,
             self._server.close,
+            self._mesh.close,
             self._pool.close,
             self._endpoint.close,
         ]
         for step in steps:
             await step()
-
-    async def _dial(self) -> None:
-        """Each named peer once, so that it is known early who cannot be reached; a fetch dials again."""
-        for known in self._parts.peers.list():
-            if known.addresses:
-                peer = PeerAddress(known.endpoint_id, known.addresses)
-                info = await self._parts.peers.connect(peer)
-                if info.last_error:
-                    _log.warning("a named peer cannot be reached", peer=str(peer), error=info.last_error)
 
     def _announce(self) -> None:
         node = self._parts.node
@@ -170,16 +210,14 @@ class _Daemon:
         _log.info("ready", node=str(node.address), api=apis, version=node.version)
 
 
-def _peers(settings: Settings) -> Peers:
-    try:
-        named = [PeerAddress.parse(text) for text in settings.peers]
-    except ConfigError as error:
-        raise ConfigError(f"peers (--peer, PEAT_SIDECAR_PEERS): {error}") from None
-    try:
-        allowed = [EndpointId.parse(text) for text in settings.allow]
-    except ConfigError as error:
-        raise ConfigError(f"allow (--allow, PEAT_SIDECAR_ALLOW): {error}") from None
-    return Peers(named=named, allowed=allowed)
+def _trust(settings: Settings, records: Records) -> Trust:
+    admin = EndpointId.parse(settings.roster_admin) if settings.admission == "key+roster" else None
+    trust = Trust(records, admin, settings.app_id)
+    if admin is not None and settings.roster is not None:
+        trust.load_file(settings.roster)
+    if trust.waits_for_roster:
+        _log.warning("there is no roster yet, so nobody can join; load one with `peat-sidecar roster load`")
+    return trust
 
 
 def _registries(settings: Settings) -> RegistryOptions:
@@ -194,49 +232,3 @@ def _metrics(provider: Provider) -> Metrics:
     metrics.counter("provider_answered", "Requests of peers that were answered.", lambda: provider.answered)
     metrics.counter("provider_refused", "Requests of peers that were not.", lambda: provider.refused)
     return metrics
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc keep the megabytes that streams and files are read into, instead of giving them back to the
-    kernel and taking them anew each time: a fetch spends a tenth less of the processor. Other C libraries do
-    as they do.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
-
-
-def _spare_the_collector() -> None:
-    """What lives as long as the program is not looked at again by the garbage collector. Each read of a
-    stream makes a few objects that could be part of a cycle, so that the collector took a fifth of a fetch's
-    time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
-def _raise_file_limit() -> None:
-    """As many open files as the system allows; the usual 1,024 are few for peers, blobs and calls at once."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _heed_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-
-    def stop_soon() -> None:
-        if stop.is_set():  # asked twice: now
-            os._exit(1)
-        stop.set()
-        # A thread that reads a slow disk cannot be cancelled, and would keep the process alive.
-        timer = threading.Timer(STOP_SECONDS, os._exit, (1,))
-        timer.daemon = True
-        timer.start()
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop_soon)

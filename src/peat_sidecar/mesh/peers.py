@@ -199,12 +199,15 @@ class Peers:
 
     def discovered(self, peer: PeerAddress, source: Source) -> None:
         """It is said to be at that address, by the local network, a name or a record. It is dialled at once,
-        unless there is a session with it; all else it has to prove.
+        unless there is a session with it; all else it has to prove. Whom a record names is dialled when it is
+        needed: a formation may be large.
         """
         id = peer.endpoint_id
         if not peer.addresses or self._is_own(id) or self._admissions.is_shut_out(id):
             return
         is_new = self._learn(peer, source)
+        if source == "record":
+            return
         self._keep(id)
         row = self._known.get(id)
         if row is not None and (is_new or not row.refuses):

@@ -1,0 +1,304 @@
+"""Builds the mesh: what this node knows and says of packages, whom it meets, what it fetches by itself."""
+
+import asyncio
+import platform
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from peat_sidecar.agent import AgentClient
+from peat_sidecar.config import Settings
+from peat_sidecar.errors import ConfigError
+from peat_sidecar.ids import EndpointId, PeerAddress
+from peat_sidecar.lan import DnsDiscovery, LanDiscovery
+from peat_sidecar.mesh import (
+    AgentWatcher,
+    Announcer,
+    Arrivals,
+    Formation,
+    LayoutWatcher,
+    Offers,
+    Peers,
+    Platforms,
+    Policy,
+    Providers,
+    RegistryExports,
+    RegistryPattern,
+    RegistryWatcher,
+    Replicator,
+    Roster,
+    Syncer,
+    Trust,
+    Upkeep,
+    Wants,
+    Whereabouts,
+)
+from peat_sidecar.net import IrohEndpoint, load_identity
+from peat_sidecar.oci import RegistryOptions
+from peat_sidecar.records import Records, Signer
+from peat_sidecar.state import State
+from peat_sidecar.store import Store
+from peat_sidecar.transfer import Exporter, Getter, Importer, Transfers
+from peat_sidecar.wire import parse_peer
+
+Run = Callable[[], Coroutine[Any, Any, None]]
+Watcher = AgentWatcher | RegistryWatcher | LayoutWatcher
+
+
+def formation_of(settings: Settings) -> Formation | None:
+    """What the settings say; None without a key. `ConfigError` for keys that are none."""
+    if not settings.has_formation:
+        return None
+    try:
+        keys = [Formation.parse_key(text) for text in settings.formation_keys]
+    except ConfigError as error:
+        raise ConfigError(f"formation_keys (PEAT_SIDECAR_FORMATION_KEYS): {error}") from None
+    keys += [Formation.read_key(path.expanduser()) for path in settings.formation_key_files]
+    return Formation(settings.app_id, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The two keys of a node, which are one unless identities are derived."""
+
+    secret_key: bytes
+    """Of the endpoint."""
+    signer: Signer
+    """Of records: always the node's own key, never a derived one."""
+
+
+def identity_of(settings: Settings, formation: Formation | None) -> Identity:
+    """Makes the node's own key at the first start."""
+    own = load_identity(settings.data_dir / "identity.key")
+    derived = settings.identity == "derived" and formation is not None
+    secret = formation.derive_secret(settings.node_id) if derived and formation is not None else own
+    return Identity(secret, Signer(own))
+
+
+def peers_of(
+    settings: Settings, formation: Formation | None, state: State, syncer: Syncer, trust: Trust
+) -> Peers:
+    """The table, with those that the settings name."""
+    try:
+        named = [parse_peer(text) for text in settings.peers]
+    except ConfigError as error:
+        raise ConfigError(f"peers (--peer, PEAT_SIDECAR_PEERS): {error}") from None
+    try:
+        allowed = [EndpointId.parse(text) for text in settings.allow]
+    except ConfigError as error:
+        raise ConfigError(f"allow (--allow, PEAT_SIDECAR_ALLOW): {error}") from None
+    return Peers(
+        named=named,
+        allowed=allowed,
+        formation=formation,
+        state=state,
+        session=syncer.run_session,
+        may_join=trust.may_join,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the mesh stands on."""
+
+    settings: Settings
+    endpoint: IrohEndpoint
+    store: Store
+    state: State
+    records: Records
+    trust: Trust
+    peers: Peers
+    transfers: Transfers
+    importer: Importer
+    exporter: Exporter
+    getter: Getter
+    registries: RegistryOptions
+    agent_id: str
+    formation: Formation | None
+
+    @property
+    def address(self) -> PeerAddress:
+        """Where peers find this node now."""
+        return PeerAddress(self.endpoint.id, self.endpoint.addresses())
+
+
+class Mesh:
+    """All that goes on by itself."""
+
+    def __init__(self, ground: Ground) -> None:
+        settings, records, store, state = ground.settings, ground.records, ground.store, ground.state
+        self._ground = ground
+        policy = Policy(settings.replicate, Platforms(settings.platforms))
+        offers = Offers(records, ground.trust, policy.platforms)
+        self._whereabouts = Whereabouts(
+            ground.agent_id,
+            records,
+            ground.peers,
+            lambda: ground.address,
+            about={"version": version("peat-sidecar"), "platform": _own_platform()},
+        )
+        self.providers = Providers(self._whereabouts, offers, ground.endpoint.id, ground.peers.sessions)
+        self._exports = RegistryExports(state, store, ground.exporter, ground.transfers, ground.registries)
+        self.wants = Wants(
+            state,
+            records,
+            store,
+            ground.getter,
+            ground.transfers,
+            ground.peers,
+            offers=offers,
+            providers=self.providers,
+            arrivals=Arrivals(store, state, policy.platforms, self._exports),
+        )
+        self.replicator = Replicator(
+            policy,
+            records,
+            self.wants,
+            store,
+            state,
+            ground.trust,
+            quota_bytes=settings.quota_bytes,
+        )
+        self._announcer = Announcer(
+            ground.agent_id,
+            records,
+            store,
+            state,
+            offers,
+            wants=self.wants,
+            exports=self._exports,
+            sources=_sources(settings),
+        )
+        self._client = _agent_client(settings)
+        self.watchers = dict(self._watchers())
+        self._lan = self._lan_discovery()
+
+    def runs(self) -> dict[str, Run]:
+        """What has to be run, by name."""
+        ground, settings = self._ground, self._ground.settings
+        upkeep = Upkeep(ground.records, ground.peers.sessions, forget_days=settings.forget_days)
+        runs: dict[str, Run] = {
+            "wants": self.wants.run,
+            "replicate": self.replicator.run,
+            "announce": self._announcer.run,
+            "export to registries": self._exports.run,
+            "tell and hear where nodes are": self._whereabouts.run,
+            "look after records": upkeep.run,
+        }
+        runs |= {f"watch {name}": each.run for name, each in self.watchers.items()}
+        if settings.discover_dns:
+            runs["look names up"] = self._dns_discovery().run
+        return runs
+
+    async def start(self) -> None:
+        """Looks for members on the local network."""
+        if self._lan is not None:
+            await self._lan.start()
+
+    async def close(self) -> None:
+        """Says goodbye on the local network."""
+        if self._lan is not None:
+            await self._lan.close()
+        if self._client is not None:
+            await self._client.close()
+
+    def _watchers(self) -> list[tuple[str, Watcher]]:
+        ground, settings = self._ground, self._ground.settings
+        found: list[tuple[str, Watcher]] = []
+        if self._client is not None:
+            agent = AgentWatcher(
+                self._client,
+                ground.agent_id,
+                self._whereabouts,
+                self._announcer,
+                ground.importer,
+                ground.transfers,
+                ground.registries,
+                ground.store,
+                poll_seconds=settings.agent_poll_seconds,
+            )
+            found.append((f"agent {settings.agent}", agent))
+        for pattern in settings.watch_registries:
+            registry = RegistryWatcher(
+                pattern,
+                self._announcer,
+                ground.importer,
+                ground.transfers,
+                ground.registries,
+                ground.store,
+                poll_seconds=settings.watch_seconds,
+            )
+            found.append((f"registry {pattern}", registry))
+        for path in settings.watch_layouts:
+            layout = LayoutWatcher(path, self._announcer, ground.importer, ground.transfers, ground.store)
+            found.append((f"layout {path}", layout))
+        return found
+
+    def _lan_discovery(self) -> LanDiscovery | None:
+        ground = self._ground
+        formation, endpoint = ground.formation, ground.endpoint
+        if formation is None or not ground.settings.discover_mdns:
+            return None
+        return LanDiscovery(
+            lambda: PeerAddress(endpoint.id, endpoint.interface_addresses()),
+            formation.tag(endpoint.id),
+            formation.recognises,
+            lambda peer: ground.peers.discovered(peer, "mdns"),
+        )
+
+    def _dns_discovery(self) -> DnsDiscovery:
+        peers, trust = self._ground.peers, self._ground.trust
+
+        def without_address() -> list[EndpointId]:
+            known = {peer.endpoint_id: peer for peer in peers.list()}
+            listed = set(trust.roster.entries) if trust.roster is not None else set()
+            found = [peer.endpoint_id for peer in known.values() if not peer.connected]
+            return [*found, *(listed - set(known) - {self._ground.endpoint.id})]
+
+        return DnsDiscovery(
+            self._ground.settings.discover_dns, without_address, lambda peer: peers.discovered(peer, "dns")
+        )
+
+
+def keep_bans(peers: Peers, records: Records) -> None:
+    """Who is banned as a peer is banned as a signer, also after a stop between the two. Blocks."""
+    banned = {ban.endpoint_id for ban in peers.bans()}
+    for id in banned - records.banned():
+        records.ban(id)
+    for id in records.banned() - banned:
+        records.unban(id)
+
+
+def follow_roster(trust: Trust, peers: Peers) -> Callable[[], None]:
+    """Closes the connections of peers that a new roster leaves out. What it gives ends it."""
+    loop = asyncio.get_running_loop()
+
+    def changed(_: Roster) -> None:
+        loop.call_soon_threadsafe(peers.recheck)
+
+    return trust.on_change(changed)
+
+
+def _agent_client(settings: Settings) -> AgentClient | None:
+    if not settings.agent:
+        return None
+    return AgentClient(
+        settings.agent,
+        tls_cert=settings.agent_tls_cert,
+        tls_key=settings.agent_tls_key,
+        tls_ca=settings.agent_tls_ca,
+    )
+
+
+def _sources(settings: Settings) -> list[str]:
+    """What the announcer waits for before it takes anything back."""
+    return [
+        *(["agent"] if settings.agent else []),
+        *(f"registry {RegistryPattern.parse(pattern)}" for pattern in settings.watch_registries),
+        *(f"layout {path.expanduser().absolute()}" for path in settings.watch_layouts),
+    ]
+
+
+def _own_platform() -> str:
+    return f"{platform.system().lower()}/{platform.machine()}"
