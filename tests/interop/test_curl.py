@@ -69,7 +69,7 @@ def test_http2_without_an_upgrade(running: RunningDaemon) -> None:
 
 def test_peers(running: RunningDaemon) -> None:
     asked = json.dumps({"endpointId": ID})
-    assert unix(running, "ConnectPeer", asked) == (200, {"peer": {"endpointId": ID}})
+    assert unix(running, "ConnectPeer", asked) == (200, {"peer": {"endpointId": ID, "source": "named"}})
     assert tcp(running, "ListPeers")[1] == {"peers": [{"endpointId": ID}]}
     assert tcp(running, "DisconnectPeer", asked, *bearer(running)) == (200, {})
     status, answer = unix(running, "DisconnectPeer", asked)

@@ -1,7 +1,7 @@
 """A client of the API: Connect with JSON, on a unix socket or over TCP.
 
 Messages are dictionaries as proto3's JSON has them: names in camelCase, 64-bit numbers as texts, fields with
-their default left out. Every wait is bounded, except for the end of a transfer that is watched.
+their default left out. Every wait is bounded, except for the end of what is watched.
 """
 
 import json
@@ -91,11 +91,19 @@ class Client:
 
     def watch(self, id: str) -> Iterator[Json]:
         """A transfer, now and after each change, up to its end."""
-        body = json.dumps({"id": id}).encode()
+        for answer in self.stream("WatchTransfer", {"id": id}, silence_seconds=_UPDATE_SECONDS):
+            transfer: Json = answer.get("transfer", {})
+            yield transfer
+
+    def stream(
+        self, method: str, request: Json | None = None, *, silence_seconds: float | None = None
+    ) -> Iterator[Json]:
+        """Answers up to the last; `silence_seconds` is how long the next one may take, None without end."""
+        body = json.dumps(request or {}).encode()
         headers = {"content-type": "application/connect+json"}
         content = _ENVELOPE.pack(0, len(body)) + body
-        timeout = httpx.Timeout(_UPDATE_SECONDS, connect=_CONNECT_SECONDS)
-        asked = self._http.stream("POST", "WatchTransfer", content=content, headers=headers, timeout=timeout)
+        timeout = httpx.Timeout(_CONNECT_SECONDS, read=silence_seconds)
+        asked = self._http.stream("POST", method, content=content, headers=headers, timeout=timeout)
         with self._translated(), asked as response:
             if response.status_code != 200:
                 raise _error_of(response.read(), response.status_code)
@@ -104,8 +112,7 @@ class Client:
                     if error := _object(data).get("error"):
                         raise ApiError(str(error.get("code", "unknown")), str(error.get("message", "")))
                     return
-                transfer: Json = _object(data).get("transfer", {})
-                yield transfer
+                yield _object(data)
             raise DaemonUnavailable("the daemon's answer broke off; see its log")
 
     @contextmanager

@@ -9,7 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from peat_sidecar.cli import content, nodes, packages, running, transfers
+from peat_sidecar.cli import (
+    admission,
+    content,
+    derive_id,
+    documents,
+    nodes,
+    packages,
+    roster,
+    running,
+    sync,
+    transfers,
+    wants,
+)
 from peat_sidecar.cli.blobs import blobs
 from peat_sidecar.cli.exit_codes import exit_code_table
 from peat_sidecar.errors import ConfigError
@@ -70,8 +82,21 @@ def _brief(function: Callable[..., None]) -> str:
     return re.split(r"[.;:]|, and ", first)[0] + "."
 
 
+def _only_group(name: str, brief: str, *examples: str) -> typer.Typer:
+    """No command itself, with others below it."""
+    group = typer.Typer(
+        help=brief,
+        short_help=brief,
+        rich_markup_mode=None,
+        epilog=_examples(*examples),
+        context_settings=_HELP,
+    )
+    app.add_typer(group, name=name)
+    return group
+
+
 def _group(name: str, function: Callable[..., None], *examples: str) -> typer.Typer:
-    """A command that lists, with others below it."""
+    """A command that shows, with others below it."""
     group = typer.Typer(
         invoke_without_command=True,
         short_help=_brief(function),
@@ -107,6 +132,14 @@ _add(
     "peat-sidecar run --data-dir /srv/peat --listen 0.0.0.0:4433 \\",
     "    --peer ID@192.0.2.7:4433 --import-root /srv/in --export-root /srv/out",
     "peat-sidecar run --api unix:/run/peat.sock --api tcp://127.0.0.1:50051",
+    "peat-sidecar run --formation-key-file /etc/peat/key --app-id fleet \\",
+    "    --agent http://127.0.0.1:9090 --agent-id ship-7 \\",
+    "    --replicate 'registry.example/team/*,class=high,export=127.0.0.1:5000'",
+    "",
+    "--replicate takes PATTERN[,platform=OS/ARCH][,class=CLASS][,carry]",
+    "[,export=HOST:PORT]. Classes are critical, high, normal, low, bulk; carry",
+    "means packages of any platform, for others; export writes what has come",
+    "to a registry. A formation's key is read from files only.",
     "",
     "Each option is also a variable, PEAT_SIDECAR_DATA_DIR for example, and",
     'a line of the config file, data_dir = "/srv/peat". Options go first,',
@@ -150,6 +183,8 @@ _add(
     "peat-sidecar packages",
     "peat-sidecar packages example.com/team/app:v1",
     "peat-sidecar packages -o json | jq -r '.packages[].ticket'",
+    "peat-sidecar packages --mesh",
+    "peat-sidecar packages --mesh 'registry.example/team/*' --agent ship-7",
 )
 _add(
     "blobs",
@@ -179,6 +214,91 @@ _peers = _group(
 _add("list", nodes.peers, "peat-sidecar peers list", to=_peers)
 _add("connect", nodes.connect, "peat-sidecar peers connect ID@192.0.2.7:4433", to=_peers)
 _add("disconnect", nodes.disconnect, "peat-sidecar peers disconnect ID", to=_peers)
+_add("ban", admission.ban, "peat-sidecar peers ban ID --reason 'lost at sea'", to=_peers)
+_add("unban", admission.unban, "peat-sidecar peers unban ID", to=_peers)
+_add("bans", admission.bans, "peat-sidecar peers bans", to=_peers)
+_documents = _only_group(
+    "documents",
+    "Reads and writes the documents that all members have.",
+    "peat-sidecar documents list notes",
+    """peat-sidecar documents put notes one '{"text": "hello"}'""",
+    "peat-sidecar documents watch nodes packages",
+)
+_add("list", documents.list_, "peat-sidecar documents list packages", to=_documents)
+_add("get", documents.get, "peat-sidecar documents get notes one | jq .", to=_documents)
+_add(
+    "put",
+    documents.put,
+    """peat-sidecar documents put notes one '{"text": "hello"}'""",
+    "peat-sidecar documents put notes one @note.json",
+    to=_documents,
+)
+_add("delete", documents.delete, "peat-sidecar documents delete notes one", to=_documents)
+_add(
+    "watch",
+    documents.watch,
+    "peat-sidecar documents watch notes",
+    "peat-sidecar documents watch -o json | jq -c .",
+    to=_documents,
+)
+_sync = _group("sync", sync.status, "peat-sidecar sync", "peat-sidecar sync stop", "peat-sidecar sync start")
+_add("status", sync.status, "peat-sidecar sync status", to=_sync)
+_add("start", sync.start, "peat-sidecar sync start", to=_sync)
+_add("stop", sync.stop, "peat-sidecar sync stop", to=_sync)
+_wants = _group(
+    "wants",
+    wants.list_,
+    "peat-sidecar wants",
+    "peat-sidecar wants add registry.example/team/app:v1 --class high",
+    "peat-sidecar wants cancel 0123456789abcdef",
+)
+_add("list", wants.list_, "peat-sidecar wants list", to=_wants)
+_add(
+    "add",
+    wants.add,
+    "peat-sidecar wants add registry.example/team/app:v1",
+    "peat-sidecar wants add HASH --class bulk --export 127.0.0.1:5000",
+    to=_wants,
+)
+_add("cancel", wants.cancel, "peat-sidecar wants cancel 0123456789abcdef", to=_wants)
+_add("class", wants.set_class, "peat-sidecar wants class 0123456789abcdef critical", to=_wants)
+_add("quote", wants.quote, "peat-sidecar quote registry.example/team/app:v1")
+_roster = _group(
+    "roster",
+    admission.roster,
+    "peat-sidecar roster",
+    "peat-sidecar roster init fleet.json --admin-key admin.pem --app-id fleet",
+    "peat-sidecar roster add fleet.json ID --role publisher --agent ship-7",
+    "peat-sidecar roster sign fleet.json --admin-key admin.pem",
+    "peat-sidecar roster load fleet.signed.json",
+)
+_add(
+    "derive-id",
+    derive_id.derive_id,
+    "peat-sidecar derive-id ship-7 --formation-key-file /etc/peat/key",
+)
+_add(
+    "init",
+    roster.init,
+    "peat-sidecar roster init fleet.json --admin-key admin.pem --app-id fleet",
+    to=_roster,
+)
+_add(
+    "add",
+    roster.add,
+    "peat-sidecar roster add fleet.json ID --role publisher --agent ship-7",
+    to=_roster,
+)
+_add("remove", roster.remove, "peat-sidecar roster remove fleet.json ID", to=_roster)
+_add("sign", roster.sign, "peat-sidecar roster sign fleet.json --admin-key admin.pem", to=_roster)
+_add(
+    "show",
+    roster.show,
+    "peat-sidecar roster show fleet.json",
+    "peat-sidecar roster show fleet.signed.json",
+    to=_roster,
+)
+_add("load", admission.load, "peat-sidecar roster load fleet.signed.json", to=_roster)
 _add(
     "remove",
     packages.remove,

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from peat_sidecar.cli.client import ApiError, Json
+from peat_sidecar.cli.mesh_packages import print_mesh_packages
 from peat_sidecar.cli.printing import (
     number,
     plural,
@@ -17,6 +18,7 @@ from peat_sidecar.cli.printing import (
     size,
 )
 from peat_sidecar.cli.session import Session, asks_daemon
+from peat_sidecar.errors import ConfigError
 
 
 @asks_daemon
@@ -29,11 +31,22 @@ def packages(
     full: Annotated[
         bool, typer.Option("--full", help="All about each with its ticket, however long the lines are.")
     ] = False,
+    mesh: Annotated[
+        bool, typer.Option("--mesh", help="What the formation offers; NAME is a pattern of references then.")
+    ] = False,
+    agent: Annotated[
+        str | None, typer.Option(metavar="AGENT", help="With --mesh: only what that agent's node offers.")
+    ] = None,
 ) -> None:
     """Lists the packages in the store; of one that is named, all about it with its ticket.
 
     A ticket is a single line that is longer than most terminals are wide, for copying.
     """
+    if mesh:
+        print_mesh_packages(session, name or "", agent or "", full=full)
+        return
+    if agent:
+        raise ConfigError("--agent goes with --mesh; add that, or leave it out")
     found: list[Json] = session.client.call("ListPackages").get("packages", [])
     if name is not None:
         found = [each for each in found if _is_named(each, name)]

@@ -25,6 +25,20 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class Identity(StrEnum):
+    """Where the node's key comes from."""
+
+    OWN = "own"
+    DERIVED = "derived"
+
+
+class Admission(StrEnum):
+    """Who may join the formation."""
+
+    KEY = "key"
+    ROSTER = "key+roster"
+
+
 Texts = list[str] | None
 
 
@@ -39,6 +53,84 @@ def run(
         Texts, typer.Option(metavar="ID@HOST:PORT", help="A peer that is dialled and may fetch from here.")
     ] = None,
     allow: Annotated[Texts, typer.Option(metavar="ID", help="A peer that may fetch from here.")] = None,
+    app_id: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The formation's name. [default: peat]")
+    ] = None,
+    formation_key_file: Annotated[
+        Texts,
+        typer.Option(metavar="FILE", help="The formation's key: 32 bytes in hex or base64; two in a change."),
+    ] = None,
+    identity: Annotated[
+        Identity | None,
+        typer.Option(
+            help="derived: made of key and --node-id; who has the key can be any node. [default: own]"
+        ),
+    ] = None,
+    node_id: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name that a derived identity is made of.")
+    ] = None,
+    admission: Annotated[
+        Admission | None, typer.Option(help="Who may join: holders of the key, or those on a roster as well.")
+    ] = None,
+    roster_admin: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Public key of who signs the roster.")
+    ] = None,
+    roster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A signed roster, taken in when it is newer.")
+    ] = None,
+    advertise: Annotated[
+        Texts, typer.Option(metavar="HOST:PORT", help="An address that peers are told, in place of its own.")
+    ] = None,
+    discover_mdns: Annotated[
+        bool | None,
+        typer.Option(
+            "--discover-mdns/--no-discover-mdns", help="Look for members on the local network. [default: yes]"
+        ),
+    ] = None,
+    discover_dns: Annotated[
+        Texts, typer.Option(metavar="NAME:PORT", help="A name with the addresses of several peers.")
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="URL", help="The cluster's agent, as http://127.0.0.1:9090.")
+    ] = None,
+    agent_id: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What its documents begin with. [default: its id]")
+    ] = None,
+    agent_tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM certificate to show to the agent.")
+    ] = None,
+    agent_tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")] = None,
+    agent_tls_ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM certificates that the agent may use.")
+    ] = None,
+    agent_poll_seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How often the agent is asked. [default: 10]")
+    ] = None,
+    watch_registry: Annotated[
+        Texts,
+        typer.Option(metavar="HOST/REPO[:TAG]", help="Packages of a registry to take in; with * and ?."),
+    ] = None,
+    watch_layout: Annotated[
+        Texts, typer.Option(metavar="DIR", help="An image layout whose packages are taken in.")
+    ] = None,
+    watch_seconds: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="How often registries are looked at. [default: 30]"),
+    ] = None,
+    replicate: Annotated[
+        Texts, typer.Option(metavar="PATTERN[,...]", help="Packages of others to fetch unasked; see below.")
+    ] = None,
+    platform: Annotated[
+        Texts, typer.Option(metavar="OS/ARCH", help="What this cluster runs. [default: this machine's]")
+    ] = None,
+    quota_bytes: Annotated[
+        int | None,
+        typer.Option(metavar="COUNT", help="Room for what is fetched unasked. [default: the disk]"),
+    ] = None,
+    forget_days: Annotated[
+        float | None,
+        typer.Option(metavar="DAYS", help="When a node not heard of is forgotten. [default: 180]"),
+    ] = None,
     import_root: Annotated[
         Texts, typer.Option(metavar="DIR", help="Where files may be imported from.")
     ] = None,
@@ -89,6 +181,29 @@ def run(
         "listen": _joined(listen),
         "peers": _joined(peer),
         "allow": _joined(allow),
+        "app_id": app_id,
+        "formation_key_files": formation_key_file,
+        "identity": identity.value if identity is not None else None,
+        "node_id": node_id,
+        "admission": admission.value if admission is not None else None,
+        "roster_admin": roster_admin,
+        "roster": roster,
+        "advertise": _joined(advertise),
+        "discover_mdns": discover_mdns,
+        "discover_dns": _joined(discover_dns),
+        "agent": agent,
+        "agent_id": agent_id,
+        "agent_tls_cert": agent_tls_cert,
+        "agent_tls_key": agent_tls_key,
+        "agent_tls_ca": agent_tls_ca,
+        "agent_poll_seconds": agent_poll_seconds,
+        "watch_registries": _joined(watch_registry),
+        "watch_layouts": watch_layout,
+        "watch_seconds": watch_seconds,
+        "replicate": replicate,
+        "platforms": _joined(platform),
+        "quota_bytes": quota_bytes,
+        "forget_days": forget_days,
         "import_roots": import_root,
         "export_roots": export_root,
         "api": _joined(api),

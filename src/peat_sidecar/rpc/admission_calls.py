@@ -4,8 +4,9 @@ import asyncio
 
 from connectrpc.request import RequestContext
 
-from peat_sidecar.errors import ConfigError, NotFound
+from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import EndpointId
+from peat_sidecar.mesh import parse_signed
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.mesh_messages import ban_message, roster_message
 from peat_sidecar.rpc.parts import Parts
@@ -23,8 +24,6 @@ class AdmissionCalls:
         self, request: pb.BanPeerRequest, ctx: RequestContext[pb.BanPeerRequest, pb.BanPeerResponse], /
     ) -> pb.BanPeerResponse:
         peer, trust = EndpointId.parse(request.endpoint_id), self._parts.trust
-        if peer == self._parts.node.endpoint.id:
-            raise ConfigError("that is this node itself; name the id of a peer")
         if len(request.reason) > _REASON_LIMIT:
             raise ConfigError(f"a reason has at most {_REASON_LIMIT} characters; write a shorter one")
         self._parts.peers.ban(peer, request.reason)
@@ -36,8 +35,6 @@ class AdmissionCalls:
         self, request: pb.UnbanPeerRequest, ctx: RequestContext[pb.UnbanPeerRequest, pb.UnbanPeerResponse], /
     ) -> pb.UnbanPeerResponse:
         peer = EndpointId.parse(request.endpoint_id)
-        if peer not in [each.endpoint_id for each in self._parts.peers.bans()]:
-            raise NotFound(f"peer {peer} is not banned")
         self._parts.peers.unban(peer)
         await asyncio.to_thread(self._parts.records.unban, peer)
         return pb.UnbanPeerResponse()
@@ -69,8 +66,6 @@ class AdmissionCalls:
         ctx: RequestContext[pb.LoadRosterRequest, pb.LoadRosterResponse],
         /,
     ) -> pb.LoadRosterResponse:
-        from peat_sidecar.mesh.roster import parse_signed  # LATER
-
         signed = parse_signed(request.signed_roster)
         roster = await asyncio.to_thread(self._parts.trust.load, signed)
         return pb.LoadRosterResponse(roster=roster_message(roster))

@@ -34,8 +34,9 @@ class Application:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._usage: Usage | None = None
+        self._calls = Service(parts)
         self._service = PeatSidecarASGIApplication(
-            cast(Any, Service(parts)),
+            cast(Any, self._calls),
             interceptors=[Failures(parts.metrics)],
             read_max_bytes=BODY_LIMIT_BYTES,
             codecs=[proto_binary_codec(), JsonCodec()],
@@ -51,11 +52,15 @@ class Application:
         )
         _register(parts, lambda: self._usage)
 
+    def close(self) -> None:
+        """Ends answers that have no end of their own; what is asked later gets an error."""
+        self._calls.close()
+
     async def _health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def _ready(self, request: Request) -> Response:
-        phase = self._parts.node.phase
+        phase = self._parts.phase
         ready = phase in (NodePhase.READY, NodePhase.SYNCING)
         return PlainTextResponse(f"{phase.name.lower()}\n", 200 if ready else 503)
 

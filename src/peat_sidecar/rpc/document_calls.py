@@ -2,20 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from peat_sidecar.errors import ConfigError
+from peat_sidecar.records import Records
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.json_documents import parse_document
 from peat_sidecar.rpc.parts import Parts
 from peat_sidecar.rpc.subscriptions import DOCUMENT_LIMIT_BYTES, Subscriptions
-
-if TYPE_CHECKING:
-    from peat_sidecar.records import Records
 
 _PAGE_LIMIT = 10_000
 _STEP = 1000
@@ -131,7 +128,7 @@ class DocumentCalls:
         self._subscriptions.close()
 
 
-def _list(records: "Records", collection: str, after: str, count: int) -> tuple[list[str], bool]:
+def _list(records: Records, collection: str, after: str, count: int) -> tuple[list[str], bool]:
     """Ids behind `after`, `count` (0: all) or as many as fit an answer; whether there are more."""
     ids: list[str] = []
     size = 0

@@ -1,12 +1,11 @@
-"""Documents as JSON texts: what a caller sends is one JSON object that comes back as it went in, or an error.
+"""Documents as JSON texts: what a caller sends is one JSON object, or an error that says why it is none.
 
-A parser that takes what it can would change the rest without a word: the first of two fields with one name,
-an integer that other programs round. Depth and length are looked at before the text is parsed.
+What a record cannot hold is for the records to refuse. Refused here is what the parser would not pass on as
+it is: the first of two fields with one name, a text that is too deep, an integer that is too long.
 """
 
 import json
-import math
-from typing import Any, NoReturn
+from typing import Any
 
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.rpc.json_codec import nests_too_deep
@@ -19,7 +18,7 @@ _INTEGER_DIGITS = 17
 
 
 def parse_document(text: str) -> dict[str, Any]:
-    """`ConfigError` for what is no JSON object, or could not come back as it is."""
+    """`ConfigError` for what is no JSON object, too large or too deep."""
     data = text.encode()
     if len(data) > LENGTH_LIMIT_BYTES:
         raise ConfigError(
@@ -29,13 +28,7 @@ def parse_document(text: str) -> dict[str, Any]:
     if nests_too_deep(data, DEPTH_LIMIT):
         raise ConfigError(f"json_data nests deeper than {DEPTH_LIMIT} levels; make it flatter")
     try:
-        document = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_fraction,
-            parse_constant=_constant,
-        )
+        document = json.loads(text, object_pairs_hook=_object, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"json_data is no JSON: {error}") from None
     if not isinstance(document, dict):
@@ -44,29 +37,18 @@ def parse_document(text: str) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(f"json_data has two fields {twice[:80]!r} in one object; leave one out")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ConfigError(f"json_data has two fields {name[:80]!r} in one object; leave one out")
+        found[name] = value
     return found
 
 
 def _integer(text: str) -> int:
-    if len(text) > _INTEGER_DIGITS or abs(int(text)) > 1 << 53:
+    if len(text) > _INTEGER_DIGITS:
         raise ConfigError(
-            f"json_data has the integer {text[:40]}, which is beyond 2^53 and would be rounded by other"
-            " programs; write it as a text"
+            f"json_data has the integer {text[:40]}, which is beyond 2^53 and which other programs would"
+            " round; write it as a text"
         )
     return int(text)
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ConfigError(f"json_data has the number {text[:40]}, which is too large; write it as a text")
-    return value
-
-
-def _constant(name: str) -> NoReturn:
-    raise ConfigError(f"json_data has {name}, which is no JSON; write null, or a text")

@@ -1,14 +1,10 @@
 """Values of the mesh as messages of the API."""
 
-from typing import TYPE_CHECKING
-
 from peat_sidecar.classes import TransferClass
+from peat_sidecar.mesh import Quote, Roster, Want
+from peat_sidecar.records import Fault, RecordsStatus
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
-
-if TYPE_CHECKING:
-    from peat_sidecar.mesh import Quote, Roster, Want
-    from peat_sidecar.records import Fault, RecordsStatus
-    from peat_sidecar.state import Ban
+from peat_sidecar.state import Ban
 
 _CLASSES = {
     TransferClass.CRITICAL: pb.TransferClass.CRITICAL,
@@ -30,11 +26,11 @@ def parse_class(value: pb.TransferClass) -> TransferClass | None:
     return next((each for each, message in _CLASSES.items() if message == value), None)
 
 
-def ban_message(ban: "Ban") -> pb.Ban:
+def ban_message(ban: Ban) -> pb.Ban:
     return pb.Ban(endpoint_id=str(ban.endpoint_id), reason=ban.reason, banned_at=ban.at)
 
 
-def roster_message(roster: "Roster") -> pb.Roster:
+def roster_message(roster: Roster) -> pb.Roster:
     return pb.Roster(
         sequence=roster.sequence,
         app_id=roster.app_id,
@@ -46,7 +42,7 @@ def roster_message(roster: "Roster") -> pb.Roster:
     )
 
 
-def records_message(status: "RecordsStatus") -> pb.RecordsStatus:
+def records_message(status: RecordsStatus) -> pb.RecordsStatus:
     return pb.RecordsStatus(
         documents=status.documents,
         records=status.records,
@@ -56,7 +52,7 @@ def records_message(status: "RecordsStatus") -> pb.RecordsStatus:
     )
 
 
-def fault_message(fault: "Fault") -> pb.RecordFault:
+def fault_message(fault: Fault) -> pb.RecordFault:
     return pb.RecordFault(
         kind=fault.kind.value,
         signer=str(fault.signer or ""),
@@ -69,7 +65,7 @@ def fault_message(fault: "Fault") -> pb.RecordFault:
     )
 
 
-def want_message(want: "Want") -> pb.Want:
+def want_message(want: Want) -> pb.Want:
     return pb.Want(
         id=want.id,
         name=want.name,
@@ -87,7 +83,7 @@ def want_message(want: "Want") -> pb.Want:
     )
 
 
-def quote_message(quote: "Quote") -> pb.QuoteResponse:
+def quote_message(quote: Quote) -> pb.QuoteResponse:
     return pb.QuoteResponse(
         name=quote.name,
         root=str(quote.root or ""),

@@ -4,17 +4,15 @@ import asyncio
 import time
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connectrpc.request import RequestContext
 
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash
+from peat_sidecar.records import Document
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.parts import Parts
-
-if TYPE_CHECKING:
-    from peat_sidecar.records import Document
 
 _COLLECTION = "packages"
 _PAGE_DEFAULT = 100
@@ -65,7 +63,7 @@ class MeshPackageCalls:
         return pb.ListMeshPackagesResponse(packages=found, next_page_token=after)
 
     def _message(
-        self, document: "Document", wanted: set[str], holders: dict[str, tuple[int, int]]
+        self, document: Document, wanted: set[str], holders: dict[str, tuple[int, int]]
     ) -> pb.MeshPackage:
         fields = document.fields
         content = fields.get("content")
@@ -111,7 +109,7 @@ class MeshPackageCalls:
         return pb.BlobState.PARTIAL if store.find(collection) is not None else pb.BlobState.ABSENT
 
 
-def _fits(document: "Document", request: pb.ListMeshPackagesRequest) -> bool:
+def _fits(document: Document, request: pb.ListMeshPackagesRequest) -> bool:
     if request.agent_id and document.owner != request.agent_id:
         return False
     return not request.reference or fnmatchcase(_text(document.fields.get("reference")), request.reference)

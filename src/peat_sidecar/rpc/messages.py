@@ -73,6 +73,10 @@ def peer_info(peer: PeerInfo) -> pb.PeerInfo:
         sent_bytes=peer.sent_bytes,
         received_bytes=peer.received_bytes,
         last_error=peer.last_error,
+        source=peer.source,
+        member=peer.member,
+        banned=peer.banned,
+        next_dial_seconds=peer.next_dial_seconds or 0.0,
     )
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import Counter
-from typing import Any, cast
 
 from connectrpc.request import RequestContext
 
@@ -27,20 +26,8 @@ class NodeCalls:
     ) -> pb.GetStatusResponse:
         parts, node = self._parts, self._parts.node
         usage = await asyncio.to_thread(parts.store.usage)
-        if cast(Any, parts.records) is None:  # LATER
-            return pb.GetStatusResponse(
-                node_id=str(node.endpoint.id),
-                endpoint_addr=str(node.address),
-                connected_peers=parts.peers.connected,
-                phase=parts.phase,
-                version=node.version,
-                store=store_status(str(parts.store.directory.parent), usage),
-                running_transfers=len(parts.transfers.running()),
-                import_roots=list(parts.import_roots.paths),
-                export_roots=list(parts.export_roots.paths),
-                uptime_seconds=time.monotonic() - node.started,
-            )
         records, faults = await asyncio.to_thread(lambda: (parts.records.status(), parts.records.faults()))
+        wants = await asyncio.to_thread(self._wants)
         return pb.GetStatusResponse(
             node_id=str(node.endpoint.id),
             endpoint_addr=str(node.address),
@@ -60,7 +47,7 @@ class NodeCalls:
             watchers=[
                 pb.WatcherStatus(name=name, status=each.status) for name, each in parts.watchers.items()
             ],
-            wants=self._wants(),
+            wants=wants,
         )
 
     async def connect_peer(

@@ -3,23 +3,18 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from peat_sidecar.confined import Roots
 from peat_sidecar.ids import PeerAddress
-from peat_sidecar.mesh import Peers
+from peat_sidecar.mesh import Peers, Providers, Replicator, Syncer, Trust, Wants
 from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import Endpoint
 from peat_sidecar.oci import RegistryOptions
+from peat_sidecar.records import Records
 from peat_sidecar.rpc.generated.peat_sidecar_pb import NodePhase
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Exporter, Getter, Importer, Transfers
-
-if TYPE_CHECKING:
-    from peat_sidecar.mesh import Providers, Replicator, Syncer, Trust, Wants
-    from peat_sidecar.records import Records
-
-_LATER: Any = None
 
 
 class Watching(Protocol):
@@ -37,7 +32,7 @@ class Node:
 
     endpoint: Endpoint
     version: str
-    agent_id: str = ""
+    agent_id: str
     """What its documents begin with."""
     phase: NodePhase = NodePhase.INITIALIZING
     """The app moves it on."""
@@ -64,15 +59,15 @@ class Parts:
     export_roots: Roots
     registries: RegistryOptions
     metrics: Metrics
-    records: "Records" = _LATER
-    syncer: "Syncer" = _LATER
-    trust: "Trust" = _LATER
-    providers: "Providers" = _LATER
-    wants: "Wants" = _LATER
-    replicator: "Replicator" = _LATER
-    watchers: Mapping[str, Watching] = field(default_factory=dict)
+    records: Records
+    syncer: Syncer
+    trust: Trust
+    providers: Providers
+    wants: Wants
+    replicator: Replicator
+    watchers: Mapping[str, Watching]
     """By what they watch, such as `agent http://127.0.0.1:9090`."""
-    app_id: str = ""
+    app_id: str
     """Of the formation; empty without a formation key."""
 
     @property

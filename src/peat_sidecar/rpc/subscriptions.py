@@ -8,17 +8,14 @@ is held for one client is bounded, however slow it is.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
+from peat_sidecar.records import Change, Document, Records
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
-
-if TYPE_CHECKING:
-    from peat_sidecar.records import Change, Document, Records
 
 SUBSCRIPTIONS_LIMIT = 16
 QUEUE_LIMIT_BYTES = 8 << 20
@@ -38,10 +35,13 @@ _Place = tuple[str, bool, str]
 class Subscriptions:
     """All that there are."""
 
-    def __init__(self, records: "Records") -> None:
+    def __init__(self, records: Records) -> None:
         self._records = records
         self._open: set[_Subscription] = set()
         self._closed = False
+
+    def __iter__(self) -> Iterator["_Subscription"]:
+        return iter(self._open)
 
     async def changes(self, collections: Iterable[str]) -> AsyncIterator[pb.DocumentChange]:
         """The snapshot and what follows, without end. `ConnectError` with `resource_exhausted` when there are
@@ -74,7 +74,7 @@ class Subscriptions:
 class _Subscription:
     """Between the threads that write records and the task that answers one client."""
 
-    def __init__(self, records: "Records", collections: frozenset[str]) -> None:
+    def __init__(self, records: Records, collections: frozenset[str]) -> None:
         self._records = records
         self._collections = collections
         """Empty: all."""
@@ -91,6 +91,11 @@ class _Subscription:
         self._overrun = False
         self._stopped = False
         self._end: Callable[[], None] = records.subscribe(self._changed)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the snapshot is done."""
+        return not self._is_reading and not self._to_read
 
     async def run(self) -> AsyncIterator[pb.DocumentChange]:
         async for change in self._snapshot():
@@ -152,7 +157,7 @@ class _Subscription:
 
     # ---- changes
 
-    def _changed(self, changes: Sequence["Change"]) -> None:
+    def _changed(self, changes: Sequence[Change]) -> None:
         """In the thread that wrote them."""
         for change in changes:
             if not self._collections or change.collection in self._collections:
@@ -163,14 +168,13 @@ class _Subscription:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._more.set)
 
-    def _add(self, change: "Change") -> None:
+    def _add(self, change: Change) -> None:
         with self._lock:
             place = (change.collection, change.doc_id)
             if self._overrun or (not self._is_reading and self._will_be_read(*place)):
                 return
-            live = not self._is_reading and not self._to_read
             self._count += 1
-            key: Hashable = self._count if live else place
+            key: Hashable = self._count if self.is_live else place
         message, size = _message(*place, change.document)
         with self._lock:
             _, before = self._queue.pop(key, (message, 0))
@@ -203,7 +207,7 @@ class _Subscription:
         self._queued_bytes = 0
 
 
-def _read_page(records: "Records", collection: str, after: str) -> tuple[list[pb.DocumentChange], str, bool]:
+def _read_page(records: Records, collection: str, after: str) -> tuple[list[pb.DocumentChange], str, bool]:
     """Some documents behind `after`; how far that went, and whether there are more."""
     ids = records.list_ids(collection, after=after, limit=_PAGE_IDS)
     page: list[pb.DocumentChange] = []
@@ -219,7 +223,7 @@ def _read_page(records: "Records", collection: str, after: str) -> tuple[list[pb
     return page, after, len(ids) == _PAGE_IDS
 
 
-def _message(collection: str, doc_id: str, document: "Document | None") -> tuple[pb.DocumentChange, int]:
+def _message(collection: str, doc_id: str, document: Document | None) -> tuple[pb.DocumentChange, int]:
     """With about how many bytes it takes."""
     message = pb.DocumentChange(collection=collection, doc_id=doc_id, change_type=pb.ChangeType.DELETE)
     size = len(doc_id) + _OVERHEAD_BYTES

@@ -5,7 +5,7 @@ import asyncio
 from connectrpc.request import RequestContext
 
 from peat_sidecar.classes import TransferClass
-from peat_sidecar.errors import ConfigError
+from peat_sidecar.errors import ConfigError, NotFound
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.mesh_messages import parse_class, quote_message, want_message
 from peat_sidecar.rpc.messages import parse_package_name
@@ -60,4 +60,8 @@ class WantCalls:
     ) -> pb.QuoteResponse:
         name = str(parse_package_name(request.name))
         quote = await asyncio.to_thread(self._parts.wants.quote, name)
+        if quote.root is None:
+            raise NotFound(
+                f"nobody whose record counts here offers {name[:200]!r}; want it, and it is waited for"
+            )
         return quote_message(quote)
