@@ -14,6 +14,7 @@ from peat_sidecar.ids import Reference
 PULLED = 3
 """The status of a package that is there as a whole, as the agent's API numbers them."""
 _NAME_AT_END = re.compile(r"(?::[^:/@]+)?@sha(?:256|512):[0-9a-f]+$|:[^:/@]+$")
+_TAG_DIGITS = 12
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
@@ -84,6 +85,13 @@ def places_of(host: str, repository: str, reference: str) -> tuple[Reference, ..
             parsed = Reference(parsed.registry, parsed.repository, None, parsed.digest)
         found[parsed] = None
     return tuple(found)
+
+
+def listing_of(reference: Reference) -> str:
+    """The reference that content is listed under here; what has no tag gets one made of its digest."""
+    if reference.tag is None and reference.digest is not None:
+        return f"{reference.registry}/{reference.repository}:{reference.digest.hex[:_TAG_DIGITS]}"
+    return f"{reference.registry}/{reference.repository}:{reference.tag or 'latest'}"
 
 
 def _without_scheme(text: str) -> str:

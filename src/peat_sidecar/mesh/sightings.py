@@ -78,6 +78,8 @@ class Sightings:
 
     def saw(self, sightings: Sequence[Sighting]) -> None:
         """All there is in the source now: the announcer hears of it, and what is lacking is brought here."""
+        # In an order of its own: an agent in Go may list the same in another one each time.
+        sightings = sorted(sightings, key=_order)
         self._packages = tuple(each.package for each in sightings)
         self._unplaced = sum(each.place is None and bool(each.package.listed_as) for each in sightings)
         lacking: dict[str, Lacking] = {}
@@ -112,3 +114,8 @@ class Sightings:
     def _announce(self) -> None:
         if self._packages is not None:
             self._announcer.set_pulled(self.source, self._packages)
+
+
+def _order(sighting: Sighting) -> tuple[str, ...]:
+    package = sighting.package
+    return package.reference, package.arch, package.registry, package.package, package.version

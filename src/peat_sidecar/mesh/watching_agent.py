@@ -16,7 +16,7 @@ import structlog
 
 from peat_sidecar.agent import AgentError, AgentStatus, DeployedPackage, PulledRegistry
 from peat_sidecar.errors import ConfigError, PeatError, Refused
-from peat_sidecar.mesh.pulled import PulledListener, PulledPackage, places_of
+from peat_sidecar.mesh.pulled import PulledListener, PulledPackage, listing_of, places_of
 from peat_sidecar.mesh.registry_places import Registries, RegistryPlace
 from peat_sidecar.mesh.sightings import Sighting, Sightings
 from peat_sidecar.oci import RegistryOptions
@@ -89,6 +89,11 @@ class AgentWatcher:
             look_again_seconds=_LOOK_AGAIN_SECONDS,
             clock=clock,
         )
+
+    @property
+    def source(self) -> str:
+        """Under which name the announcer hears of it."""
+        return self._sightings.source
 
     @property
     def status(self) -> str:
@@ -164,7 +169,7 @@ class AgentWatcher:
                         tag.total_bytes,
                         tag.status,
                         tag.downloaded_bytes,
-                        str(places[0]) if places else "",
+                        listing_of(places[0]) if places else "",
                     )
                     place = RegistryPlace(places, self._registries) if places else None
                     found.append(Sighting(pulled, place, f"{tag.version}/{tag.total_bytes}/{tag.status}"))
@@ -202,17 +207,12 @@ class _Papers:
         """When the oldest sign of life among them is from."""
         oldest, wrong = now, []
         for doc_id, fields in documents.items():
-            document = self._records.get(collection, doc_id)
-            said = dict(document.fields) if document is not None else {}
-            seen = said.pop("last_seen", None)
-            fresh = isinstance(seen, int) and 0 <= now - seen < LIVENESS_SECONDS
-            if fresh and said == fields:
-                oldest = min(oldest, float(seen))
-                continue
             try:
-                self._records.put(collection, doc_id, {**fields, "last_seen": int(now)})
+                seen = self._put_one(collection, doc_id, fields, now)
             except (ConfigError, Refused) as error:
                 wrong.append(f"{collection}/{doc_id[:200]}: {error}")
+            else:
+                oldest = min(oldest, seen)
         if begin is not None:
             for doc_id in self._listed(collection, begin):
                 if doc_id not in documents:
@@ -221,6 +221,16 @@ class _Papers:
             more = f" (and {len(wrong) - 1} others)" if len(wrong) > 1 else ""
             raise ConfigError(f"what the agent says cannot be written down: {wrong[0]}{more}")
         return oldest
+
+    def _put_one(self, collection: str, doc_id: str, fields: dict[str, Any], now: float) -> float:
+        """When its sign of life is from."""
+        document = self._records.get(collection, doc_id)
+        said = dict(document.fields) if document is not None else {}
+        seen = said.pop("last_seen", None)
+        if isinstance(seen, int) and 0 <= now - seen < LIVENESS_SECONDS and said == fields:
+            return float(seen)
+        self._records.put(collection, doc_id, {**fields, "last_seen": int(now)})
+        return now
 
     def _listed(self, collection: str, begin: str) -> list[str]:
         found: list[str] = []

@@ -16,7 +16,7 @@ from peat_sidecar.confined import Directory
 from peat_sidecar.errors import ConfigError, NotFound, PeatError, SourceError
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.mesh.folder_events import FolderEvents
-from peat_sidecar.mesh.pulled import PULLED, PulledListener, PulledPackage
+from peat_sidecar.mesh.pulled import PULLED, PulledListener, PulledPackage, listing_of
 from peat_sidecar.mesh.sightings import Sighting, Sightings
 from peat_sidecar.oci import LayoutSource, ListedPackage, list_layout
 from peat_sidecar.store import Store
@@ -29,7 +29,6 @@ LOOK_SECONDS = 60.0
 _FAULTY_SECONDS = 2.0
 _FIRST_WAIT_SECONDS = 1.0
 """Blobs that are still being written are there soon."""
-_TAG_LIMIT_CHARACTERS = 128
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +67,11 @@ class LayoutWatcher:
             first_wait_seconds=_FIRST_WAIT_SECONDS,
             clock=clock,
         )
+
+    @property
+    def source(self) -> str:
+        """Under which name the announcer hears of it."""
+        return self._sightings.source
 
     @property
     def status(self) -> str:
@@ -113,7 +117,7 @@ class LayoutWatcher:
             arch=listed.root.platform.architecture if listed.root.platform else "",
             version=reference.tag or "",
             pull_status=PULLED,
-            listed_as=name,
+            listed_as=listing_of(reference),
         )
         return Sighting(pulled, _LayoutPlace(self._path, digest), str(digest))
 
@@ -151,10 +155,9 @@ def _explained(error: PeatError, path: Path) -> PeatError:
 
 
 def _own_reference(path: Path, listed: ListedPackage) -> str:
-    """A name for what has none but a tag: of the folder, and by the digest where a tag cannot be one."""
+    """A name for what has none but a tag: of the folder, and of the digest where a tag cannot be one."""
     folder = re.sub(r"[^a-z0-9]+", "-", path.name.lower()).strip("-") or "packages"
-    tag = f"{REGISTRY}/{folder}:{listed.tag}"
     try:
-        return str(Reference.parse(tag)) if listed.tag else f"{REGISTRY}/{folder}@{listed.root.digest}"
+        return str(Reference.parse(f"{REGISTRY}/{folder}:{listed.tag}"))
     except ConfigError:
-        return f"{REGISTRY}/{folder}@{listed.root.digest}"
+        return listing_of(Reference(REGISTRY, folder, None, listed.root.digest))

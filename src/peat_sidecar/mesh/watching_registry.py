@@ -115,6 +115,11 @@ class RegistryWatcher:
         )
 
     @property
+    def source(self) -> str:
+        """Under which name the announcer hears of it."""
+        return self._sightings.source
+
+    @property
     def status(self) -> str:
         """One line for people: what is known, and what is wrong."""
         return self._sightings.status

@@ -2,7 +2,8 @@
 
 import pytest
 
-from peat_sidecar.mesh.pulled import places_of
+from peat_sidecar.ids import Reference
+from peat_sidecar.mesh.pulled import listing_of, places_of
 
 HEX = "a" * 64
 
@@ -49,3 +50,15 @@ def test_other_places_follow() -> None:
 )
 def test_no_place(host: str, reference: str) -> None:
     assert places_of(host, "", reference) == ()
+
+
+@pytest.mark.parametrize(
+    ("reference", "listed_as"),
+    [
+        ("r.example:5000/team/app:v1", "r.example:5000/team/app:v1"),
+        (f"r.example/app@sha256:{HEX}", "r.example/app:aaaaaaaaaaaa"),
+        (f"r.example/app:v1@sha256:{HEX}", "r.example/app:v1"),
+    ],
+)
+def test_what_content_is_listed_under(reference: str, listed_as: str) -> None:
+    assert listing_of(Reference.parse(reference)) == listed_as

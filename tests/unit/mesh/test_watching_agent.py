@@ -239,6 +239,18 @@ async def test_two_platforms_of_one_reference_are_both_told(desk: Desk) -> None:
         assert len(desk.transfers.all()) == 1
 
 
+async def test_the_order_means_nothing(desk: Desk) -> None:
+    for tag in ("v1", "v2", "v3"):
+        desk.pull(tag)
+    async with running(desk.watcher()):
+        await desk.turns.settled()
+        before = desk.ear.packages
+        desk.agent.registries[0]["packages"][0]["tags"].reverse()
+        await desk.turns.next()
+        assert desk.ear.packages == before
+        assert len(desk.ear.told) > 1
+
+
 async def test_a_package_that_vanishes(desk: Desk) -> None:
     first, second = desk.pull("v1"), desk.pull("v2")
     async with running(desk.watcher()):

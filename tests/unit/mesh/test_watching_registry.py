@@ -160,7 +160,8 @@ async def test_nothing_is_read_again_that_is_known(pier: Pier) -> None:
         assert not pier.odd.count("GET", "/manifests/")
 
 
-async def test_known_tags_take_turns(pier: Pier) -> None:
+async def test_known_tags_take_turns(pier: Pier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peat_sidecar.mesh.intake.AT_ONCE", 0)
     pier.tags["app"] = [f"v{number:03}" for number in range(450)]
     pier.odd.manifests.update(dict.fromkeys(pier.tags["app"], ("x/y", b"{}")))
     async with running(pier.watcher()):
