@@ -104,7 +104,9 @@ async def test_a_clock_that_is_a_year_ahead_wins_nothing(tmp_path: Path) -> None
 
 
 async def test_a_clock_that_is_a_year_behind(tmp_path: Path) -> None:
-    """What it wrote alone is older than what others wrote, and reaches them where they wrote nothing."""
+    """What it wrote alone is older than what others wrote, and reaches them where they wrote nothing. To
+    itself all others are ahead, which its status says, until its clock is right.
+    """
     async with formation(tmp_path) as fleet:
         await fleet.start("behind", clock_seconds=-YEAR_SECONDS)
         await put(fleet["behind"], "notes", "plan", by="behind")
@@ -112,10 +114,23 @@ async def test_a_clock_that_is_a_year_behind(tmp_path: Path) -> None:
         await fleet.start("a")
         await put(fleet["a"], "notes", "plan", by="a")
         await fleet.start("b", knows=["a", "behind"])
+        right = {"plan": {"by": "a"}, "own": {"by": "behind"}}
+        for name in ("a", "b"):
 
-        async def all_there() -> bool:
-            return len(await documents(fleet["b"], "notes")) == 2
+            async def is_right(name: str = name) -> bool:
+                return await documents(fleet[name], "notes") == right
 
-        await eventually(all_there, "both nodes' documents are on the third")
+            await eventually(is_right, f"{name} has what each wrote last")
+
+        async def says_so() -> bool:
+            ahead = {fault["signer"] for fault in await faults(fleet["behind"], "future")}
+            return str(fleet.id("a")) in ahead
+
+        await eventually(says_so, "the status of the node says that the others are ahead")
+        await put(fleet["behind"], "notes", "plan", by="behind, again")
+        await put(fleet["a"], "notes", "more", by="a")
+
+        await fleet.stop("behind")
+        await fleet.start("behind", clock_seconds=0.0)
         await eventually_equal(fleet.running, "notes")
-        assert await documents(fleet["behind"], "notes") == {"plan": {"by": "a"}, "own": {"by": "behind"}}
+        assert await documents(fleet["behind"], "notes") == right | {"more": {"by": "a"}}

@@ -36,6 +36,7 @@ class Formation:
     def __init__(self, folder: Path, app_id: str = "fleet") -> None:
         self.folder = folder
         self.app_id = app_id
+        folder.mkdir(exist_ok=True)
         self.key_file = folder / "formation.key"
         _write_secret(self.key_file, secrets.token_hex(32).encode())
         self._addresses: dict[str, PeerAddress] = {}
@@ -195,12 +196,23 @@ async def eventually_equal(
 ) -> None:
     """All documents of a collection are the same on all nodes, and there are some."""
     nodes = list(sidecars)
+    found: list[dict[str, Document | None]] = []
 
     async def equal() -> bool:
-        found = await asyncio.gather(*(documents(node, collection) for node in nodes))
+        found[:] = await asyncio.gather(*(documents(node, collection) for node in nodes))
         return bool(found[0]) and all(each == found[0] for each in found)
 
-    await eventually(equal, f"{collection} are the same on all {len(nodes)} nodes", seconds)
+    try:
+        await eventually(equal, f"{collection} are the same on all {len(nodes)} nodes", seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; what differs: {_differences(nodes, found)}") from None
+
+
+def _differences(nodes: list[Sidecar], found: list[dict[str, Document | None]]) -> dict[str, Any]:
+    ids = sorted({id for each in found for id in each})
+    odd = [id for id in ids if any(each.get(id) != found[0].get(id) for each in found)]
+    names = [node.data_dir.name for node in nodes]
+    return {id: {name: each.get(id) for name, each in zip(names, found, strict=True)} for id in odd[:5]}
 
 
 def _toml(settings: Mapping[str, Any]) -> str:
