@@ -69,8 +69,9 @@ def test_http2_without_an_upgrade(running: RunningDaemon) -> None:
 
 def test_peers(running: RunningDaemon) -> None:
     asked = json.dumps({"endpointId": ID})
-    assert unix(running, "ConnectPeer", asked) == (200, {"peer": {"endpointId": ID, "source": "named"}})
-    assert tcp(running, "ListPeers")[1] == {"peers": [{"endpointId": ID}]}
+    named = {"endpointId": ID, "source": "named"}
+    assert unix(running, "ConnectPeer", asked) == (200, {"peer": named})
+    assert tcp(running, "ListPeers")[1] == {"peers": [named]}
     assert tcp(running, "DisconnectPeer", asked, *bearer(running)) == (200, {})
     status, answer = unix(running, "DisconnectPeer", asked)
     assert (status, answer["code"]) == (404, "not_found")

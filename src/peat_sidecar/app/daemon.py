@@ -74,6 +74,7 @@ class _Daemon:
     def __init__(
         self,
         parts: Parts,
+        application: Application,
         endpoint: IrohEndpoint,
         pool: Pool,
         provider: Provider,
@@ -81,6 +82,7 @@ class _Daemon:
         listeners: list[Listener],
     ) -> None:
         self._parts = parts
+        self._application = application
         self._endpoint = endpoint
         self._pool = pool
         self._provider = provider
@@ -161,10 +163,11 @@ class _Daemon:
             watchers=mesh.watchers,
             app_id=settings.app_id if formation is not None else "",
         )
-        listeners = open_listeners(Application(parts).app, settings)
+        application = Application(parts)
+        listeners = open_listeners(application.app, settings)
         for listener in listeners:
             stack.callback(listener.close)
-        return cls(parts, endpoint, pool, provider, mesh, listeners)
+        return cls(parts, application, endpoint, pool, provider, mesh, listeners)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:
         """Serves until `stop` is set, then takes everything down."""
@@ -184,6 +187,7 @@ class _Daemon:
             finally:
                 self._parts.node.phase = NodePhase.SHUTTING_DOWN
                 _log.info("stopping")
+                self._application.close()
                 for task in going:
                     task.cancel()
                 await self._stop()
