@@ -102,11 +102,17 @@ class Session:
         """Digests, own and the peer's, that were compared last, and whose difference was gone into."""
 
     async def run(self) -> None:
-        """Returns when the peer ends the stream; raises a PeatError when it fails or is given up."""
+        """Returns when the peer has left; raises a PeatError when it fails or is given up."""
         self._stream.stall_seconds = None  # silence is what an idle mesh is made of
         self._shared.sessions.add(self)
         self.outbox.say_digest(begins=True)
-        work = [self._read(), self._write(), self._compare_now_and_then(), self._watch_asks()]
+        work = [
+            self._read(),
+            self._write(),
+            self._stream.stopped(),  # a peer that is gone is not read to the end of what it has left
+            self._compare_now_and_then(),
+            self._watch_asks(),
+        ]
         tasks = [asyncio.create_task(each, name=f"sync with {self.peer.short}") for each in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
