@@ -4,7 +4,7 @@ The index database knows them; index.json is written from it after each change, 
 the database is lost they are read back from index.json and the manifests, walked from the roots.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,9 @@ from peat_sidecar.store.shelf import Shelf
 _log = structlog.get_logger(__name__)
 _MANIFEST_LIMIT_BYTES = 4 << 20
 
+PackagesListener = Callable[[Sequence[StoredPackage], Sequence[StoredPackage]], None]
+"""Told what was listed, and what was taken out or replaced."""
+
 
 class Catalog:
     """Thread-safe."""
@@ -34,6 +37,18 @@ class Catalog:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._path = shelf.layout.oci / "index.json"
+        self._listeners: tuple[PackagesListener, ...] = ()
+
+    def subscribe(self, listener: PackagesListener) -> Callable[[], None]:
+        """Called after each change, in the thread that made it. Returns what ends it."""
+        with self._shelf.naming:
+            self._listeners = (*self._listeners, listener)
+
+        def end() -> None:
+            with self._shelf.naming:
+                self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return end
 
     def add(self, package: StoredPackage) -> None:
         """Replaces what had that reference. NotFound when a blob of it is not complete here."""
@@ -60,6 +75,7 @@ class Catalog:
                 for old in before:
                     shelf.index.add_package(old)
                 raise
+        self._tell([package], [_package(old) for old in before])
 
     def all(self) -> list[StoredPackage]:
         return [_package(row) for row in self._shelf.index.packages()]
@@ -75,7 +91,14 @@ class Catalog:
             self._shelf.index.remove_packages([row.name for row in rows])
             if rows:
                 self.write()
-        return [_package(row) for row in rows]
+        removed = [_package(row) for row in rows]
+        if removed:
+            self._tell([], removed)
+        return removed
+
+    def _tell(self, added: Sequence[StoredPackage], removed: Sequence[StoredPackage]) -> None:
+        for listener in self._listeners:
+            listener(added, removed)
 
     def write(self) -> None:
         """Makes index.json say what the database knows; does nothing when it does."""

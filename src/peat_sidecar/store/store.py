@@ -15,7 +15,7 @@ from peat_sidecar.errors import NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import exporting, importing
-from peat_sidecar.store.catalog import Catalog
+from peat_sidecar.store.catalog import Catalog, PackagesListener
 from peat_sidecar.store.checkpoints import Checkpointer
 from peat_sidecar.store.disk import Disk
 from peat_sidecar.store.failures import require_room, translated
@@ -328,6 +328,12 @@ class Store:
     def remove_package(self, name: Digest | BlobHash | str) -> list[StoredPackage]:
         """Forgets packages; their blobs stay until they are deleted. Returns what was removed."""
         return self._catalog.remove(name)
+
+    def on_packages(self, listener: PackagesListener) -> Callable[[], None]:
+        """Calls `listener(added, removed)` after packages were listed or taken out, in the thread that did
+        it; one that gave its reference to another is among the removed. Returns what ends it.
+        """
+        return self._catalog.subscribe(listener)
 
     # inside
 

@@ -92,12 +92,17 @@ class Getter:
         *,
         list_as: str | None = None,
         expected: Digest | None = None,
+        limit_bytes: int | None = None,
+        limit_blobs: int | None = None,
     ) -> StoredPackage:
         """A package by its collection. The descriptors are walked from the root; a collection with other
-        names, entries or sizes than they name is refused.
+        names, entries or sizes than they name is refused, and so is one with more than the limits.
         """
         with _blaming(peer):
-            stored = await self._fetch_package(collection, peer, progress, list_as, expected)
+            package = await self._fetch_package(
+                collection, peer, progress, expected, limit_bytes, limit_blobs
+            )
+        stored = _stored(package, collection, list_as)
         await asyncio.to_thread(self._store.add_package, stored)
         return stored
 
@@ -106,9 +111,10 @@ class Getter:
         collection: BlobHash,
         peer: PeerAddress,
         progress: Progress,
-        list_as: str | None,
         expected: Digest | None,
-    ) -> StoredPackage:
+        limit_bytes: int | None,
+        limit_blobs: int | None,
+    ) -> Package:
         """All of its blobs; it is not listed yet."""
         listing = await asyncio.to_thread(stored_listing, collection, self._store)
         if listing is None:
@@ -121,11 +127,13 @@ class Getter:
             )
         package = await self._walk(listing, peer, progress)
         check_collection(listing.names, package)
+        _require_within("bytes", package.total_bytes, limit_bytes)
+        _require_within("blobs", len(package.blobs), limit_blobs)
         progress.foreign = list(package.foreign)
         wants = [_want(blob, listing) for blob in package.blobs]
         await asyncio.to_thread(self._require_room, wants)
         await self._fetch(wants, peer, progress)
-        return _stored(package, collection, list_as)
+        return package
 
     async def _walk(self, listing: PackageListing, peer: PeerAddress, progress: Progress) -> Package:
         """Reads the documents from the root on; those that the collection does not name are absent."""
@@ -278,6 +286,11 @@ def _blaming(peer: PeerAddress) -> Iterator[None]:
             raise
         blamed: PeatError = type(error)(f"from {name}: {error}")
         raise blamed from None
+
+
+def _require_within(what: str, count: int, limit: int | None) -> None:
+    if limit is not None and count > limit:
+        raise IntegrityError(f"the package has {count} {what}, where {limit} were announced")
 
 
 async def _size(connection: Connection, blob_hash: BlobHash, progress: Progress) -> int:

@@ -1,0 +1,84 @@
+"""What the end of a fetch means: for the want, and for who was asked."""
+
+from collections.abc import Callable
+
+from peat_sidecar.errors import (
+    IntegrityError,
+    NotFound,
+    PeatError,
+    PeerUnavailable,
+    RemoteProtocolError,
+    SourceError,
+    StoreFailed,
+    StoreFull,
+)
+from peat_sidecar.ids import EndpointId
+from peat_sidecar.mesh.fetching import Fetch
+from peat_sidecar.mesh.providers import Providers
+from peat_sidecar.mesh.want import Entry
+from peat_sidecar.transfer import Transfer, TransferState
+
+FIRST_WAIT_SECONDS = 5.0
+FIRST_ROOM_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 900.0
+CANCELLED_SECONDS = 60.0
+"""After its transfer alone was cancelled by a caller."""
+_RATED_BYTES = 64 << 10
+_RATES_REMEMBERED = 1000
+
+
+class Endings:
+    """Judges; on the event loop."""
+
+    def __init__(self, providers: Providers, clock: Callable[[], float]) -> None:
+        self._providers = providers
+        self._clock = clock
+        self.rates: dict[EndpointId, float] = {}
+        """Bytes a second of the last fetch from each."""
+
+    def judge(self, entry: Entry, transfer: Transfer, fetch: Fetch) -> bool:
+        """Whether the want is fulfilled. Else who was asked is put back where they deserve it, and the want
+        says why it waits, and until when.
+        """
+        peer = fetch.holder.endpoint_id
+        moved = transfer.progress.done_bytes - transfer.progress.skipped_bytes
+        if moved >= _RATED_BYTES:
+            self.rates.pop(peer, None)
+            self.rates[peer] = transfer.bytes_per_second
+            if len(self.rates) > _RATES_REMEMBERED:
+                del self.rates[next(iter(self.rates))]
+        if transfer.state is TransferState.DONE:
+            self._providers.served(peer)
+            return True
+        if transfer.state is TransferState.CANCELLED:
+            if not entry.is_stopped:
+                entry.why = "its transfer was cancelled; it is taken up again in a minute"
+                entry.not_before = self._clock() + CANCELLED_SECONDS
+            entry.is_stopped = False
+            return False
+        error = transfer.error or PeatError("it ended without saying why")
+        self._blame(entry, error, fetch, gained=fetch.gained or moved > 0)
+        return False
+
+    def trouble(self, entry: Entry, error: PeatError) -> None:
+        """It is this node that cannot go on."""
+        first = FIRST_ROOM_SECONDS if isinstance(error, StoreFull | StoreFailed) else FIRST_WAIT_SECONDS
+        wait = min(LONGEST_WAIT_SECONDS, first * 2.0 ** min(entry.waits, 20))
+        entry.waits += 1
+        entry.why = str(error)
+        entry.not_before = self._clock() + wait
+
+    def _blame(self, entry: Entry, error: PeatError, fetch: Fetch, *, gained: bool) -> None:
+        entry.why = str(error)
+        collection = fetch.offer.collection
+        match error:
+            case IntegrityError() | SourceError():
+                self._providers.gave_wrong(fetch.holder, collection)
+            case NotFound():
+                self._providers.lacks(fetch.holder, collection)
+            case PeerUnavailable() | RemoteProtocolError():
+                self._providers.failed(fetch.holder.endpoint_id, gained=gained)
+            case _:
+                self.trouble(entry, error)
+                return
+        entry.waits = 0

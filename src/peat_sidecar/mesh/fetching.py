@@ -1,0 +1,138 @@
+"""One try to fetch a wanted package from one holder: the work of a transfer.
+
+A holder that falls silent while another could be asked is left; the getter alone would wait for minutes.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from peat_sidecar.errors import PeerUnavailable
+from peat_sidecar.ids import BlobHash, Digest, EndpointId, PeerAddress
+from peat_sidecar.mesh.arrivals import Arrivals
+from peat_sidecar.mesh.offers import Offer
+from peat_sidecar.mesh.providers import Holder
+from peat_sidecar.mesh.wake import Sleep
+from peat_sidecar.state import WantRow
+from peat_sidecar.store import StoredPackage
+from peat_sidecar.transfer import Outcome, Progress
+
+LOOK_SECONDS = 1.0
+SILENT_LOOKS = 15
+"""Looks in a row without a byte gained, after which another holder is asked, if there is one."""
+PARTIAL_LOOKS = 2
+"""What is fetched sooner is not announced as partial: a record more for everyone, of no use to anyone."""
+
+
+class FetchesPackages(Protocol):
+    """The part of the getter that is needed here."""
+
+    async def fetch_package(
+        self,
+        collection: BlobHash,
+        peer: PeerAddress,
+        progress: Progress,
+        *,
+        list_as: str | None = None,
+        expected: Digest | None = None,
+        limit_bytes: int | None = None,
+        limit_blobs: int | None = None,
+    ) -> StoredPackage:
+        """A package by its collection."""
+        ...
+
+
+class ReachesPeers(Protocol):
+    """The part of the peers that is needed here."""
+
+    async def reach(self, peer: EndpointId, /) -> PeerAddress:
+        """Where it can be fetched from; `PeerUnavailable`."""
+        ...
+
+    def sessions(self) -> frozenset[EndpointId]:
+        """Who is connected."""
+        ...
+
+    def subscribe(self, listener: Callable[[EndpointId, bool], None], /) -> Callable[[], None]:
+        """Called when a session begins or ends. Returns what ends it."""
+        ...
+
+
+@dataclass(slots=True)
+class Fetch:
+    """One try, and how it is."""
+
+    offer: Offer
+    holder: Holder
+    row: WantRow
+    on_partial: Callable[[], None]
+    """Called when it takes long and something has come, again and again."""
+    has_other: Callable[[], bool]
+    """Whether another holder could be asked instead."""
+    gained: bool = False
+    was_connected: bool = False
+    """To the holder, at some time of it."""
+
+    async def run(
+        self,
+        progress: Progress,
+        getter: FetchesPackages,
+        peers: ReachesPeers,
+        arrivals: Arrivals,
+        sleep: Sleep = asyncio.sleep,
+    ) -> Outcome:
+        """Fetches, names and remembers the package."""
+        offer = self.offer
+        progress.waiting_for = f"a connection to peer {self.holder.endpoint_id.short}"
+        peer = await peers.reach(self.holder.endpoint_id)
+        progress.waiting_for = ""
+        name = await asyncio.to_thread(arrivals.name_for, offer)
+        work = getter.fetch_package(
+            offer.collection,
+            peer,
+            progress,
+            list_as=name,
+            expected=offer.root,
+            limit_bytes=offer.bytes,
+            limit_blobs=offer.blobs,
+        )
+        await self._watched(work, progress, peers, sleep)
+        package = await asyncio.to_thread(arrivals.settle, offer, self.row)
+        return Outcome(package=package, foreign=tuple(progress.foreign))
+
+    async def _watched(
+        self, work: Awaitable[StoredPackage], progress: Progress, peers: ReachesPeers, sleep: Sleep
+    ) -> None:
+        fetching = asyncio.ensure_future(work)
+        looking = asyncio.ensure_future(self._look(progress, peers, sleep))
+        try:
+            await asyncio.wait((fetching, looking), return_when=asyncio.FIRST_COMPLETED)
+            if fetching.done():
+                fetching.result()
+            else:
+                looking.result()
+        finally:
+            for task in (fetching, looking):
+                task.cancel()
+            await asyncio.gather(fetching, looking, return_exceptions=True)
+
+    async def _look(self, progress: Progress, peers: ReachesPeers, sleep: Sleep) -> None:
+        """Ends with `PeerUnavailable` when it is time to ask another."""
+        peer = self.holder.endpoint_id
+        silent = looks = 0
+        before = progress.wire_bytes
+        while True:
+            await sleep(LOOK_SECONDS)
+            looks += 1
+            silent = 0 if progress.wire_bytes > before else silent + 1
+            self.gained = self.gained or progress.wire_bytes > before
+            before = progress.wire_bytes
+            if looks >= PARTIAL_LOOKS and progress.done_bytes:
+                self.on_partial()
+            connected = peer in peers.sessions()
+            self.was_connected = self.was_connected or connected
+            lost = self.was_connected and not connected
+            if (lost or silent >= SILENT_LOOKS) and self.has_other():
+                what = "is gone" if lost else "is silent"
+                raise PeerUnavailable(f"peer {peer.short} {what}; another one is asked")

@@ -1,0 +1,201 @@
+"""What `packages` documents say of content: which package a name means, and who holds it.
+
+A document comes from a member that may say anything: what is not as it should be is no offer. A replica, that
+is what a node holds because it fetched it, says so (`origin`) and goes behind packages of their owners: else
+the slowest node would bring old versions back.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from peat_sidecar.errors import ConfigError
+from peat_sidecar.ids import BlobHash, Digest, Reference
+from peat_sidecar.mesh.policy import ANY_ARCH, Platforms, arch_of
+from peat_sidecar.records import Document
+
+PACKAGES = "packages"
+_TEXT_LIMIT = 512
+_NUMBER_LIMIT = 1 << 53
+
+Name = BlobHash | Digest | str
+
+
+class FindsDocuments(Protocol):
+    """The part of the records that is needed here."""
+
+    def find(self, path: str, value: str) -> list[Document]:
+        """`packages` documents with that value at that path."""
+        ...
+
+
+class Decides(Protocol):
+    """Says whose documents count."""
+
+    def decides(self, document: Document) -> bool:
+        """Whether a document may cause something here."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One node's word about one package that it has, or is getting."""
+
+    doc_id: str
+    agent_id: str
+    reference: str
+    """As its source writes it; empty for a package without one."""
+    arch: str
+    listed_as: str
+    """The reference with its registry that it goes by in stores; empty where there is none."""
+    root: Digest
+    collection: BlobHash
+    bytes: int
+    blobs: int
+    complete: bool
+    clock: int
+    """Of the document's newest field."""
+    origin: str
+    """Agent id of the node whose package it is a replica of; empty for one that is not."""
+
+    @property
+    def pinned_as(self) -> str:
+        """A name that no other content can take."""
+        return (
+            f"{self.listed_as}@{self.root}"
+            if self.listed_as and "@" not in self.listed_as
+            else self.listed_as
+        )
+
+
+def offer_of(document: Document) -> Offer | None:
+    """None for a document without content, and for one that makes no sense."""
+    content = document.fields.get("content")
+    if not isinstance(content, dict):
+        return None
+    fields = document.fields
+    try:
+        root, collection = Digest.parse(_text(content, "root")), BlobHash.parse(_text(content, "collection"))
+        reference, arch, origin = (_text(fields, name) for name in ("reference", "arch", "origin"))
+        arch = _text(content, "arch") or arch
+        size, blobs = _count(content, "bytes"), _count(content, "blobs")
+        listed_as = listable(_text(content, "listed_as") or reference)
+    except ConfigError:
+        return None
+    return Offer(
+        document.doc_id,
+        document.owner,
+        reference,
+        arch,
+        listed_as,
+        root,
+        collection,
+        size,
+        blobs,
+        content.get("state") == "complete",
+        document.clock,
+        origin,
+    )
+
+
+def listable(text: str) -> str:
+    """A reference as stores list it; empty for what is none."""
+    try:
+        return str(Reference.parse(text))
+    except ConfigError:
+        return ""
+
+
+def parse_name(text: str) -> Name:
+    """A root's or manifest's digest, a collection's hash, or a reference."""
+    for parse in (Digest.parse, BlobHash.parse):
+        try:
+            return parse(text)
+        except ConfigError:
+            continue
+    return text
+
+
+class Offers:
+    """Looks packages up in the records; blocks."""
+
+    def __init__(self, records: FindsDocuments, trust: Decides, platforms: Platforms) -> None:
+        self._records = records
+        self._trust = trust
+        self._platforms = platforms
+
+    def holders(self, collection: BlobHash) -> list[Offer]:
+        """Everyone who says that they hold some of it."""
+        return _offers(self._records.find("content.collection", str(collection)))
+
+    def resolve(self, name: str, *, arch: str = "", reference: str = "") -> Offer | None:
+        """The package that a name means: packages of their owners before replicas, platforms of this cluster
+        before others, the newest by its document's clock. None while no document that decides names it.
+        """
+        parsed = parse_name(name)
+        match parsed:
+            case Digest():
+                documents = self._find("content.root", name) + self._find("content.manifest", name)
+            case BlobHash():
+                documents = self._find("content.collection", str(parsed))
+            case _:
+                documents = self._named(name)
+        offers = [each for each in _offers(documents) if not arch or _same(each.arch, arch)]
+        return max(offers, key=lambda offer: self._rank(offer, reference), default=None)
+
+    def _find(self, path: str, value: str) -> list[Document]:
+        return [each for each in self._records.find(path, value) if self._trust.decides(each)]
+
+    def _named(self, name: str) -> list[Document]:
+        """By the reference as it is, or by what is listed under it: sources may leave the registry out."""
+        if found := self._find("reference", name):
+            return found
+        listed = listable(name)
+        if not listed:
+            return []
+        if "@" in listed:
+            return self._find("content.root", listed.partition("@")[2])
+        shorter = [listed, listed.removesuffix(":latest"), listed.partition("/")[2]]
+        return [
+            document
+            for text in dict.fromkeys(shorter)
+            for document in self._find("reference", text)
+            if _listed(document) == listed
+        ]
+
+    def _rank(self, offer: Offer, reference: str) -> tuple[bool, bool, bool, int, str]:
+        return (
+            offer.reference == reference,
+            not offer.origin,
+            self._platforms.runs(offer.arch),
+            offer.clock,
+            offer.doc_id,
+        )
+
+
+def _offers(documents: Iterable[Document]) -> list[Offer]:
+    return [offer for offer in map(offer_of, documents) if offer is not None]
+
+
+def _listed(document: Document) -> str:
+    offer = offer_of(document)
+    return offer.listed_as if offer is not None else ""
+
+
+def _same(one: str, other: str) -> bool:
+    first, second = arch_of(one), arch_of(other)
+    return first == second or first in ANY_ARCH or second in ANY_ARCH
+
+
+def _text(fields: Any, name: str) -> str:
+    value = fields.get(name, "")
+    if not isinstance(value, str) or len(value) > _TEXT_LIMIT or not value.isprintable():
+        raise ConfigError(f"{name} is no text of at most {_TEXT_LIMIT} characters")
+    return value
+
+
+def _count(fields: Any, name: str) -> int:
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _NUMBER_LIMIT:
+        raise ConfigError(f"{name} is no number of bytes or blobs")
+    return value

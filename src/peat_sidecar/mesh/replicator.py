@@ -1,0 +1,273 @@
+"""The replicator: keeps the wants of this node at what its policy says, and the store within the quota.
+
+A level-triggered loop over the packages that a rule fits: what should be here, what is, want the difference.
+The index of those packages follows the records change by change, and is read anew when those whose documents
+count may be others. Nothing is done twice for one change, also across restarts.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Protocol
+
+import structlog
+
+from peat_sidecar.errors import NotFound, PeatError
+from peat_sidecar.ids import BlobHash
+from peat_sidecar.mesh.offers import PACKAGES, Offer, offer_of
+from peat_sidecar.mesh.policy import Policy
+from peat_sidecar.mesh.ranking import Candidate, Held, Ranked, ranked
+from peat_sidecar.mesh.wake import Sleep, Wake
+from peat_sidecar.mesh.want import Want
+from peat_sidecar.mesh.wants import Wants
+from peat_sidecar.records import Change, Document
+from peat_sidecar.state import ReplicaRow, State
+from peat_sidecar.store import Store, StoredPackage
+from peat_sidecar.transfer import remove_package
+
+_PAGE = 500
+_CHANGES_LIMIT = 10_000
+"""Changes that are kept between two looks; beyond that all is read anew."""
+_TROUBLE_SECONDS = 30.0
+SETTLE_SECONDS = 0.2
+"""Between two looks: many records come at once."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ReadsPackages(Protocol):
+    """The part of the records that is needed here."""
+
+    def documents(self, collection: str, /, *, after: str = "", limit: int = 1000) -> list[Document]:
+        """A page in the order of the ids."""
+        ...
+
+    def subscribe(self, listener: Callable[[Sequence[Change]], None], /) -> Callable[[], None]:
+        """Called after each commit, in the writing thread."""
+        ...
+
+
+class Trusts(Protocol):
+    """Whose documents decide."""
+
+    def decides(self, document: Document) -> bool:
+        """Whether a document may cause something here."""
+        ...
+
+    def on_change(self, listener: Callable[[Any], None]) -> Callable[[], None]:
+        """Called when that has changed."""
+        ...
+
+
+class Replicator:
+    """`run` drives it on the event loop."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        records: ReadsPackages,
+        wants: Wants,
+        store: Store,
+        state: State,
+        trust: Trusts,
+        *,
+        quota_bytes: int = 0,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._policy = policy
+        self._records = records
+        self._wants = wants
+        self._store = store
+        self._state = state
+        self._trust = trust
+        self._quota_bytes = quota_bytes
+        self._digest = f"{policy.digest}-{quota_bytes}"
+        self._sleep = sleep
+        self._wake = Wake(sleep)
+        self._lock = threading.Lock()
+        self._changes: dict[str, Document | None] | None = None
+        """By document id, since the last look; None: all is read anew."""
+        self._added: set[BlobHash] = set()
+        self._removed: set[BlobHash] = set()
+        """Of the store, since the last look."""
+        self._index: dict[str, Candidate] = {}
+        self._last = Ranked((), (), 0)
+        self._coming = 0
+        wants.on_cancel(self._want_cancelled)
+
+    @property
+    def status(self) -> str:
+        """In a sentence."""
+        if not self._policy.rules:
+            return "nothing is fetched by itself; no rule is set"
+        chosen = len(self._last.chosen)
+        text = f"{chosen} packages are wanted, {chosen - self._coming} are here"
+        return f"{text}, {self._last.cut} have no room" if self._last.cut else text
+
+    def look_again(self) -> None:
+        """Whose documents count may have changed; from any thread."""
+        with self._lock:
+            self._changes = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        ends = [
+            self._records.subscribe(self._records_changed),
+            self._trust.on_change(lambda _: self.look_again()),
+            self._store.on_packages(self._packages_changed),
+        ]
+        try:
+            while True:
+                await self._wake.wait(await self._turn())
+        finally:
+            for end in ends:
+                end()
+
+    async def _turn(self) -> float | None:
+        try:
+            await asyncio.to_thread(self._reconcile)
+        except PeatError as error:
+            _log.warning("the policy cannot be carried out", error=str(error))
+            self.look_again()
+            return _TROUBLE_SECONDS
+        except Exception:  # noqa: BLE001 - the edge of the loop's task
+            _log.exception("the policy cannot be carried out, for a reason that was not foreseen")
+            self.look_again()
+            return _TROUBLE_SECONDS
+        await self._sleep(SETTLE_SECONDS)
+        return None
+
+    # in a thread
+
+    def _reconcile(self) -> None:
+        self._follow_records()
+        packages = self._store.packages()
+        replicas = self._replicas({package.collection for package in packages})
+        unwanted = {each.collection for each in replicas.values() if each.unwanted_by}
+        held: dict[BlobHash, Held] = {}
+        for package in packages:
+            row = replicas.get(package.collection)
+            held[package.collection] = Held(package.bytes, row is not None and row.origin == "policy")
+        self._last = ranked(self._index.values(), held, unwanted, self._quota_bytes)
+        for collection in self._last.evicted:
+            self._evict(replicas[collection], packages)
+        self._want(held)
+
+    def _follow_records(self) -> None:
+        with self._lock:
+            changes, self._changes = self._changes, {}
+        if changes is not None:
+            for doc_id, document in changes.items():
+                self._note(doc_id, document)
+            return
+        self._index.clear()
+        after = ""
+        while self._policy.rules and (page := self._records.documents(PACKAGES, after=after, limit=_PAGE)):
+            for document in page:
+                self._note(document.doc_id, document)
+            after = page[-1].doc_id
+
+    def _note(self, doc_id: str, document: Document | None) -> None:
+        """Replicas are left out: what they are replicas of decides."""
+        self._index.pop(doc_id, None)
+        offer = offer_of(document) if document is not None else None
+        if document is None or offer is None or offer.origin or not self._trust.decides(document):
+            return
+        choice = self._policy.choose(offer.reference, offer.arch)
+        if choice is None and offer.listed_as != offer.reference:
+            choice = self._policy.choose(offer.listed_as, offer.arch)
+        if choice is not None:
+            self._index[doc_id] = Candidate(offer, choice)
+
+    def _replicas(self, here: set[BlobHash]) -> dict[BlobHash, ReplicaRow]:
+        """Those that there are. What a person took out is marked, and marks that mean nothing any more go."""
+        with self._lock:
+            added, removed = self._added, self._removed - here
+            self._added, self._removed = set(), set()
+        offers = {each.offer.collection: each.offer for each in self._index.values()}
+        before = {row.collection: row for row in self._state.replicas()}
+        rows: dict[BlobHash, ReplicaRow] = {}
+        for collection in before.keys() | (removed & offers.keys()):
+            row = before.get(collection) or _row(offers[collection])
+            kept: ReplicaRow | None = row
+            if collection in here:
+                if row.unwanted_by:  # a person brought it back, or a crash left it here
+                    kept = None if collection in added else replace(row, unwanted_by="")
+            elif row.unwanted_by:
+                kept = row if row.unwanted_by == self._digest and collection in offers else None
+            else:
+                kept = (
+                    replace(row, unwanted_by=self._digest) if collection in removed & offers.keys() else None
+                )
+            if kept is None:
+                self._state.remove_replica(collection)
+                continue
+            if kept != before.get(collection):
+                self._state.put_replica(kept)
+            rows[collection] = kept
+        return rows
+
+    def _evict(self, row: ReplicaRow, packages: Sequence[StoredPackage]) -> None:
+        """Marked first: a crash between the two leaves a package more, and no loop."""
+        _log.info("a package is taken out for room", reference=row.reference, root=str(row.root))
+        self._state.put_replica(replace(row, unwanted_by=self._digest))
+        for package in packages:
+            if package.collection == row.collection:
+                with suppress(NotFound):
+                    remove_package(self._store, package.reference or package.root.digest)
+
+    def _want(self, held: dict[BlobHash, Held]) -> None:
+        wanted = {str(each.offer.collection): each for each in self._last.chosen}
+        wants = [each for each in self._wants.list() if each.state != "done"]
+        for want in wants:
+            if want.origin == "policy" and want.name not in wanted:
+                self._wants.drop(want.id)
+        known = {want.name: want for want in wants}
+        coming = [each for each in self._last.chosen if each.offer.collection not in held]
+        self._coming = len(coming)
+        for each in coming:
+            offer, choice = each.offer, each.choice
+            there = known.get(str(offer.collection))
+            if there is None:
+                self._wants.add(
+                    str(offer.collection),
+                    choice.transfer_class,
+                    arch=offer.arch,
+                    origin="policy",
+                    export_to=choice.export_to,
+                    reference=offer.reference,
+                )
+            elif there.origin == "policy" and there.transfer_class is not choice.transfer_class:
+                with suppress(NotFound):
+                    self._wants.set_class(there.id, choice.transfer_class)
+
+    # told, from any thread
+
+    def _want_cancelled(self, want: Want, offer: Offer | None) -> None:
+        if want.origin == "policy" and offer is not None:
+            self._state.put_replica(replace(_row(offer), unwanted_by=self._digest))
+        self._wake.set()
+
+    def _records_changed(self, changes: Sequence[Change]) -> None:
+        found = {each.doc_id: each.document for each in changes if each.collection == PACKAGES}
+        if not found or not self._policy.rules:
+            return
+        with self._lock:
+            if self._changes is not None:
+                self._changes |= found
+                if len(self._changes) > _CHANGES_LIMIT:
+                    self._changes = None
+        self._wake.set()
+
+    def _packages_changed(self, added: Sequence[StoredPackage], removed: Sequence[StoredPackage]) -> None:
+        with self._lock:
+            self._added |= {package.collection for package in added}
+            self._removed |= {package.collection for package in removed}
+        self._wake.set()
+
+
+def _row(offer: Offer) -> ReplicaRow:
+    return ReplicaRow(offer.collection, offer.root, offer.reference, offer.arch, offer.agent_id, "policy")

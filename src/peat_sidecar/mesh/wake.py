@@ -1,0 +1,42 @@
+"""What a level-triggered loop sleeps on: set from any thread whenever something it looks at may have changed.
+
+Changes that come while the loop is at work are not lost and not counted: it looks once more, at everything.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Wake:
+    """One loop's; made where that loop's event loop runs."""
+
+    def __init__(self, sleep: Sleep = asyncio.sleep) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sleep = sleep
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """From any thread, and after the event loop has ended."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Until something has changed, or that time is over."""
+        if seconds is None:
+            await self._event.wait()
+        elif not self._event.is_set():
+            await _first(self._event.wait(), self._sleep(max(0.0, seconds)))
+        self._event.clear()
+
+
+async def _first(*waits: Awaitable[object]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

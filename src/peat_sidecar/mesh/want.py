@@ -1,0 +1,131 @@
+"""What callers see of a want, and of what getting one would take."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from peat_sidecar.classes import TransferClass
+from peat_sidecar.ids import BlobHash, Digest, EndpointId
+from peat_sidecar.mesh.fetching import Fetch
+from peat_sidecar.mesh.offers import Offer
+from peat_sidecar.state import WantRow
+from peat_sidecar.transfer import Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A wish for a package, as it is now."""
+
+    id: str
+    name: str
+    """A reference, a digest, or a collection's hash."""
+    transfer_class: TransferClass
+    origin: Literal["user", "policy"]
+    state: Literal["waiting", "fetching", "done", "failed"]
+    why: str
+    """What it waits for, or why it failed; empty while nothing is wrong."""
+    transfer_id: str
+    """Of the transfer that brings it now; empty for none."""
+    created_at: float
+    """Unix seconds."""
+    providers: int
+    """Nodes that hold some of it."""
+    total_bytes: int
+    """0 while nobody says."""
+    done_bytes: int
+    arch: str
+    export_to: str
+    reference: str = ""
+    """What it is a package of, as far as that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderInfo:
+    """A node that holds some of a package."""
+
+    endpoint_id: EndpointId
+    agent_id: str
+    state: Literal["complete", "partial"]
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What it would take to get a package."""
+
+    name: str
+    root: Digest | None
+    """None while no document that decides names it."""
+    collection: BlobHash | None
+    total_bytes: int
+    missing_bytes: int
+    """Blobs that other packages share are only known once the collection is here."""
+    providers: tuple[ProviderInfo, ...]
+    rate: float
+    """Bytes a second that were observed with one of them; 0 while none were."""
+    eta_seconds: float
+    """0 while it cannot be told."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A want inside the table."""
+
+    row: WantRow
+    offer: Offer | None = None
+    """What its name means, as the records have it."""
+    claims: Mapping[EndpointId, Offer] = field(default_factory=dict)
+    """Who holds some of it."""
+    is_here: bool = False
+    transfer: Transfer | None = None
+    fetch: Fetch | None = None
+    why: str = ""
+    failed: bool = False
+    """All holders gave wrong bytes; something new in the records is waited for."""
+    not_before: float = 0.0
+    waits: int = 0
+    """Times in a row that it had to wait for something of this node, such as room."""
+    is_partial: bool = False
+    """Some of it has come, and others may know."""
+    gone: bool = False
+    """It was cancelled."""
+    is_stopped: bool = False
+    """Its transfer is being ended, for another want."""
+    done_bytes: int = 0
+    """That had come when its last transfer ended."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something has to be done for it."""
+        return not self.row.done and not self.gone
+
+    def view(self) -> Want:
+        """For callers."""
+        row, offer, transfer = self.row, self.offer, self.transfer
+        total = offer.bytes if offer is not None else 0
+        done = total if row.done else self.done_bytes
+        if transfer is not None:
+            total = transfer.progress.total_bytes or total
+            done = transfer.progress.done_bytes
+        return Want(
+            row.id,
+            row.name,
+            row.transfer_class,
+            row.origin,
+            "done" if row.done else "fetching" if transfer else "failed" if self.failed else "waiting",
+            "" if row.done else (transfer.progress.waiting_for if transfer is not None else self.why),
+            transfer.id if transfer is not None else "",
+            row.created_at,
+            len(self.claims),
+            total,
+            done,
+            row.arch,
+            row.export_to,
+            row.reference or (offer.reference if offer is not None else ""),
+        )
+
+
+def new_id() -> str:
+    """16 hexadecimal digits."""
+    return secrets.token_hex(8)

@@ -1,0 +1,94 @@
+"""Which wants begin next, who is asked, and which make way: by class, then by age. Does nothing itself."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from peat_sidecar.ids import EndpointId
+from peat_sidecar.mesh.providers import Holder, Providers
+from peat_sidecar.mesh.want import Entry
+
+AT_ONCE = 4
+
+
+@dataclass(slots=True)
+class Turn:
+    """What has to be done now."""
+
+    begins: list[tuple[Entry, Holder]] = field(default_factory=list)
+    stops: list[Entry] = field(default_factory=list)
+    """Fetches that make way for one of a higher class; what they have got is kept."""
+    waits: list[float] = field(default_factory=list)
+    """Seconds after which something may be different although nothing was said."""
+
+
+def next_turn(
+    entries: Iterable[Entry], providers: Providers, sessions: frozenset[EndpointId], now: float
+) -> Turn:
+    """Of open wants; says in each that waits why."""
+    turn = Turn()
+    waiting, running = [], []
+    for entry in entries:
+        if entry.transfer is not None:
+            running.append(entry)
+        elif not entry.failed:
+            waiting.append(entry)
+    free = AT_ONCE - len(running)
+    stopping = sum(each.is_stopped for each in running)
+    dialled = {each.fetch.holder.endpoint_id for each in running if each.fetch is not None} - sessions
+    for entry in sorted(waiting, key=lambda each: _order(each, sessions)):
+        if entry.not_before > now:
+            turn.waits.append(entry.not_before - now)
+            continue
+        holder = _holder(entry, providers, dialled, turn)
+        if holder is None:
+            continue
+        if free:
+            free -= 1
+            turn.begins.append((entry, holder))
+            dialled |= {holder.endpoint_id} - sessions
+        elif stopping:
+            stopping -= 1
+            entry.why = "its turn; another one makes way for it"
+        elif (victim := _lowest(entry, holder, running)) is not None:
+            victim.is_stopped = True
+            turn.stops.append(victim)
+            entry.why = "its turn; another one makes way for it"
+        else:
+            entry.why = f"its turn; {AT_ONCE} others of its class or a higher one go first"
+    return turn
+
+
+def _holder(entry: Entry, providers: Providers, dialled: set[EndpointId], turn: Turn) -> Holder | None:
+    """Whom to ask; None: nobody now. Of several wants one shows whether a peer can be reached."""
+    if entry.offer is None:
+        entry.why = f"{entry.row.name} is not known in the formation; it is looked for when records come"
+        return None
+    holders = providers.rank(entry.claims)
+    for holder in holders:
+        if holder.can_be_asked and holder.endpoint_id not in dialled:
+            return holder
+    turn.waits += [each.wait_seconds for each in holders if 0 < each.wait_seconds < math.inf]
+    if not holders:
+        entry.why = "nobody is known who holds it"
+    elif all(each.wait_seconds == math.inf for each in holders):
+        entry.failed = True
+        entry.why = entry.row.last_error or "all who hold it gave wrong bytes"
+    else:
+        error = f": {entry.row.last_error}" if entry.row.last_error else ""
+        entry.why = f"{len(holders)} hold it, and none of them can be reached or gives it now{error}"
+    return None
+
+
+def _lowest(entry: Entry, holder: Holder, running: Sequence[Entry]) -> Entry | None:
+    """The fetch of a lower class that is the least loss."""
+    rank = entry.row.transfer_class.rank
+    lower = [each for each in running if not each.is_stopped and each.row.transfer_class.rank > rank]
+    if not holder.connected:  # it may not be reached at all
+        lower = [each for each in lower if each.fetch is not None and not each.fetch.was_connected]
+    return max(lower, key=lambda each: (each.row.transfer_class.rank, each.row.created_at), default=None)
+
+
+def _order(entry: Entry, sessions: frozenset[EndpointId]) -> tuple[int, bool, float, str]:
+    row = entry.row
+    return row.transfer_class.rank, sessions.isdisjoint(entry.claims), row.created_at, row.id

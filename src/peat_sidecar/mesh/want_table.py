@@ -1,0 +1,151 @@
+"""The table of wants: what callers do with it, each change durable before it is acknowledged."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
+
+from peat_sidecar.classes import TransferClass
+from peat_sidecar.errors import ConfigError, NotFound, Refused
+from peat_sidecar.ids import Digest
+from peat_sidecar.mesh.offers import Offer
+from peat_sidecar.mesh.registry_exports import target_of
+from peat_sidecar.mesh.want import Entry, Want, new_id
+from peat_sidecar.state import State, WantRow
+
+OPEN_LIMIT = 10_000
+_NAME_LIMIT = 512
+_NO_ROOT = Digest("sha256", "0" * 64)
+
+
+class WantTable:
+    """Thread-safe; calls that change something block for the disk."""
+
+    def __init__(self, state: State, *, now: Callable[[], float] = time.time) -> None:
+        self._state = state
+        self._now = now
+        self._lock = threading.RLock()
+        self._entries = {row.id: Entry(row) for row in state.wants()}
+        self._changed: tuple[Callable[[], None], ...] = ()
+        self._cancelled: tuple[Callable[[Want, Offer | None], None], ...] = ()
+
+    def add(
+        self,
+        name: str,
+        transfer_class: TransferClass = TransferClass.NORMAL,
+        *,
+        arch: str = "",
+        origin: Literal["user", "policy"] = "user",
+        export_to: str = "",
+        reference: str = "",
+    ) -> Want:
+        """Wants a package by reference, digest of its root or manifest, or hash of its collection. One that
+        is wanted already keeps the better class. `ConfigError`; `Refused` when there are too many.
+        """
+        name = name.strip()
+        if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+            raise ConfigError(f"{name[:80]!r} is no name of a package; give a reference, a digest or a hash")
+        if export_to:
+            target_of(reference or name, export_to, _NO_ROOT)
+        with self._lock:
+            entry = self._open_one(name, arch)
+            if entry is None:
+                if sum(each.is_open for each in self._entries.values()) >= OPEN_LIMIT:
+                    raise Refused(f"{OPEN_LIMIT} packages are wanted; cancel some of these wants first")
+                row = WantRow(
+                    new_id(), name, transfer_class, origin, self._now(), arch, export_to, reference=reference
+                )
+                entry = Entry(row)
+            else:
+                better = min(transfer_class, entry.row.transfer_class, key=lambda each: each.rank)
+                row = replace(
+                    entry.row,
+                    transfer_class=better,
+                    origin="user" if origin == "user" else entry.row.origin,
+                    export_to=export_to or entry.row.export_to,
+                )
+            self._put(entry, row)
+            self._entries[row.id] = entry
+        self._look_again()
+        return entry.view()
+
+    def list(self) -> list[Want]:
+        """Open ones and the last that are done, the oldest first."""
+        with self._lock:
+            return [entry.view() for entry in self._entries.values()]
+
+    def cancel(self, id: str) -> Want:
+        """Ends a want; what has come stays. What policy wanted is not wanted again. `NotFound`."""
+        want, offer = self._remove(id)
+        for listener in self._cancelled:
+            listener(want, offer)
+        return want
+
+    def drop(self, id: str) -> None:
+        """For the policy, which does not want it any more; nothing when it is not there."""
+        with suppress(NotFound):
+            self._remove(id)
+
+    def set_class(self, id: str, transfer_class: TransferClass) -> Want:
+        """`NotFound` for none that is known."""
+        with self._lock:
+            entry = self._known(id)
+            self._put(entry, replace(entry.row, transfer_class=transfer_class))
+        self._look_again()
+        return entry.view()
+
+    def open_offers(self) -> tuple[tuple[Offer, bool], ...]:
+        """Packages that are wanted and known, and whether some of them has come."""
+        with self._lock:
+            entries = tuple(self._entries.values())
+        return tuple(
+            (each.offer, each.is_partial) for each in entries if each.is_open and each.offer is not None
+        )
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Called after wants changed, from any thread."""
+        self._changed = (*self._changed, listener)
+
+    def on_cancel(self, listener: Callable[[Want, Offer | None], None]) -> None:
+        """Called for each one that a caller has cancelled, in the caller's thread."""
+        self._cancelled = (*self._cancelled, listener)
+
+    # for the loop
+
+    def _look_again(self) -> None:
+        """Something has changed."""
+        for listener in self._changed:
+            listener()
+
+    def _removed(self, entry: Entry) -> None:
+        """A want is gone."""
+
+    def _put(self, entry: Entry, row: WantRow) -> None:
+        self._state.put_want(row)
+        entry.row = row
+
+    def _open_one(self, name: str, arch: str) -> Entry | None:
+        same = (each for each in self._entries.values() if each.is_open and each.row.name == name)
+        return next((each for each in same if each.row.arch == arch), None)
+
+    def _known(self, id: str) -> Entry:
+        entry = self._entries.get(id)
+        if entry is None:
+            raise NotFound(f"there is no want {id[:64]!r}; list them to see which there are")
+        return entry
+
+    def _remove(self, id: str) -> tuple[Want, Offer | None]:
+        with self._lock:
+            entry = self._known(id)
+            self._state.remove_want(id)
+            entry.why = "it was cancelled"
+            want = entry.view()
+            if not entry.row.done:
+                want = replace(want, state="waiting", why=entry.why)
+            entry.gone = True
+            del self._entries[id]
+        self._removed(entry)
+        self._look_again()
+        return want, entry.offer

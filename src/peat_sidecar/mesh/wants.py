@@ -1,0 +1,283 @@
+"""The wants of this node: durable wishes for packages, fetched as soon as one who has them can be reached.
+
+A level-triggered loop: whenever records, sessions, the store or the wants change it looks at all open wants,
+and begins what can be begun. A want without a provider waits for such a change and asks nobody. `run` drives
+it on the event loop; the rest may be called from any thread.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from peat_sidecar.errors import NotFound, PeatError
+from peat_sidecar.ids import EndpointId
+from peat_sidecar.mesh.arrivals import Arrivals
+from peat_sidecar.mesh.endings import Endings
+from peat_sidecar.mesh.fetching import Fetch, FetchesPackages, ReachesPeers
+from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, parse_name
+from peat_sidecar.mesh.providers import Holder, Providers
+from peat_sidecar.mesh.quotes import quote
+from peat_sidecar.mesh.wake import Sleep, Wake
+from peat_sidecar.mesh.want import Entry, Quote
+from peat_sidecar.mesh.want_queue import next_turn
+from peat_sidecar.mesh.want_table import WantTable
+from peat_sidecar.records import Change
+from peat_sidecar.state import State, WantRow
+from peat_sidecar.store import Store, StoredPackage
+from peat_sidecar.transfer import Transfer, TransferKind, Transfers
+
+DONE_REMEMBERED = 100
+_TROUBLE_SECONDS = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+class TellsChanges(Protocol):
+    """The part of the records that is needed here."""
+
+    def subscribe(self, listener: Callable[[Sequence[Change]], None], /) -> Callable[[], None]:
+        """Called after each commit, in the writing thread."""
+        ...
+
+
+class Wants(WantTable):
+    """The table and its loop."""
+
+    def __init__(
+        self,
+        state: State,
+        records: TellsChanges,
+        store: Store,
+        getter: FetchesPackages,
+        transfers: Transfers,
+        peers: ReachesPeers,
+        *,
+        offers: Offers,
+        providers: Providers,
+        arrivals: Arrivals,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        super().__init__(state, now=now)
+        self._records = records
+        self._store = store
+        self._getter = getter
+        self._transfers = transfers
+        self._peers = peers
+        self._offers = offers
+        self._providers = providers
+        self._arrivals = arrivals
+        self._clock = clock
+        self._sleep = sleep
+        self._endings = Endings(providers, clock)
+        self._loop = asyncio.get_running_loop()
+        self._wake = Wake(sleep)
+        self._is_stale = True
+        self._has_room = False
+
+    def quote(self, name: str) -> Quote:
+        """What it would take to get a package now. Blocks."""
+        return quote(name.strip(), self._offers, self._providers, self._store, self._endings.rates)
+
+    async def run(self) -> None:
+        """Until it is cancelled; transfers that it began end then."""
+        ends = [
+            self._records.subscribe(self._records_changed),
+            self._peers.subscribe(self._session_changed),
+            self._store.on_packages(self._packages_changed),
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._wake.wait(await self._turn(group))
+        finally:
+            for end in ends:
+                end()
+
+    # the loop
+
+    async def _turn(self, group: asyncio.TaskGroup) -> float | None:
+        """How long until something is due by itself."""
+        try:
+            if self._is_stale:
+                self._is_stale = False
+                await self._look()
+        except PeatError as error:
+            _log.warning("wants cannot be looked at", error=str(error))
+            self._is_stale = True
+            return _TROUBLE_SECONDS
+        except Exception:  # noqa: BLE001 - the edge of the loop's task
+            _log.exception("wants cannot be looked at, for a reason that was not foreseen")
+            self._is_stale = True
+            return _TROUBLE_SECONDS
+        with self._lock:
+            entries = [each for each in self._entries.values() if each.is_open]
+            if self._has_room:
+                self._has_room = False
+                for each in entries:
+                    each.not_before, each.waits = 0.0, 0
+            turn = next_turn(entries, self._providers, self._peers.sessions(), self._clock())
+            for entry in turn.stops:
+                if entry.transfer is not None:
+                    self._end(entry.transfer)
+            for entry, holder in turn.begins:
+                if not self._begin(entry, holder, group):
+                    turn.waits.append(entry.not_before - self._clock())
+        return max(0.0, min(turn.waits)) if turn.waits else None
+
+    async def _look(self) -> None:
+        """What the names of open wants mean by now, who holds them, and which are here."""
+        with self._lock:
+            entries = [each for each in self._entries.values() if each.is_open]
+        found = await asyncio.to_thread(lambda: [self._found(each.row) for each in entries])
+        for entry, (offer, claims, here) in zip(entries, found, strict=True):
+            if entry.transfer is not None:  # it goes on with what it has begun
+                if (
+                    entry.offer is not None
+                    and offer is not None
+                    and offer.collection == entry.offer.collection
+                ):
+                    entry.claims = claims
+                continue
+            if entry.offer not in (None, offer) and offer is not None:
+                self._providers.forgive(offer.collection)
+            if entry.claims != claims or entry.offer != offer:
+                entry.failed = False
+            entry.offer, entry.claims = offer, claims
+            if here and entry.is_open:
+                await self._settle(entry)
+
+    def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool]:
+        offer = self._offers.resolve(row.name, arch=row.arch, reference=row.reference)
+        if offer is None:
+            return None, {}, self._store.package(parse_name(row.name)) is not None
+        here = self._store.package(offer.collection) is not None
+        return offer, self._providers.claims(offer.collection), here
+
+    async def _settle(self, entry: Entry) -> None:
+        """It came another way, or the program ended when it had come."""
+        try:
+            if entry.offer is not None:
+                await asyncio.to_thread(self._arrivals.settle, entry.offer, entry.row, fetched=False)
+            await self._fulfil(entry)
+        except PeatError as error:
+            self._endings.trouble(entry, error)
+
+    def _begin(self, entry: Entry, holder: Holder, group: asyncio.TaskGroup) -> bool:
+        """Whether it could."""
+        offer, row = entry.offer, entry.row
+        if offer is None:
+            return False
+        fetch = Fetch(
+            offer,
+            holder,
+            row,
+            on_partial=lambda: self._partial(entry),
+            has_other=lambda: self._has_other(entry, holder),
+            was_connected=holder.connected,
+        )
+        try:
+            entry.transfer = self._transfers.start(
+                TransferKind.FETCH,
+                offer.listed_as or row.name,
+                str(holder.endpoint_id),
+                lambda progress: fetch.run(progress, self._getter, self._peers, self._arrivals, self._sleep),
+            )
+        except PeatError as error:
+            self._endings.trouble(entry, error)
+            return False
+        entry.fetch, entry.why, entry.is_stopped = fetch, "", False
+        group.create_task(self._follow(entry, entry.transfer, fetch), name=f"follow {row.name}")
+        return True
+
+    async def _follow(self, entry: Entry, transfer: Transfer, fetch: Fetch) -> None:
+        try:
+            await transfer.wait()
+        except asyncio.CancelledError:
+            self._end(transfer)
+            raise
+        with self._lock:
+            entry.done_bytes = transfer.progress.done_bytes
+            fulfilled = self._endings.judge(entry, transfer, fetch)
+        if entry.is_open:
+            await (self._fulfil(entry) if fulfilled else self._remember_error(entry))
+        with self._lock:
+            entry.transfer = entry.fetch = None
+        self._look_again()
+
+    async def _fulfil(self, entry: Entry) -> None:
+        with self._lock:
+            done = [each.row.id for each in self._entries.values() if each.row.done]
+            forgotten = done[: max(0, len(done) + 1 - DONE_REMEMBERED)]
+            for id in forgotten:
+                del self._entries[id]
+        row = replace(entry.row, done=True, last_error="")
+        try:
+            await asyncio.to_thread(self._state.put_want, row)
+            for id in forgotten:
+                await asyncio.to_thread(self._state.remove_want, id)
+        except PeatError as error:  # after a restart it is found to be here
+            _log.warning("a fulfilled want cannot be remembered", want=row.name, error=str(error))
+        with self._lock:
+            entry.row = row
+        if entry.gone:  # it was cancelled in this moment
+            with suppress(PeatError):
+                await asyncio.to_thread(self._state.remove_want, row.id)
+        super()._look_again()
+
+    async def _remember_error(self, entry: Entry) -> None:
+        if entry.why and entry.row.last_error != entry.why:
+            with suppress(PeatError):  # it is said again at the next try
+                await asyncio.to_thread(self._write_error, entry, entry.why)
+
+    def _write_error(self, entry: Entry, error: str) -> None:
+        with self._lock:
+            if not entry.gone:
+                self._put(entry, replace(entry.row, last_error=error))
+
+    def _partial(self, entry: Entry) -> None:
+        if not entry.is_partial:
+            entry.is_partial = True
+            super()._look_again()
+
+    def _has_other(self, entry: Entry, holder: Holder) -> bool:
+        return any(
+            each.can_be_asked and each.connected and each.endpoint_id != holder.endpoint_id
+            for each in self._providers.rank(entry.claims)
+        )
+
+    def _end(self, transfer: Transfer) -> None:
+        with suppress(NotFound):
+            self._transfers.cancel(transfer.id)
+
+    # told, from any thread
+
+    def _look_again(self) -> None:
+        self._is_stale = True
+        self._wake.set()
+        super()._look_again()
+
+    def _removed(self, entry: Entry) -> None:
+        if entry.transfer is not None:
+            self._loop.call_soon_threadsafe(self._end, entry.transfer)
+
+    def _records_changed(self, changes: Sequence[Change]) -> None:
+        if any(change.collection == PACKAGES for change in changes):
+            self._is_stale = True
+            self._wake.set()
+
+    def _session_changed(self, peer: EndpointId, began: bool) -> None:
+        if began:
+            self._providers.came_back(peer)
+        self._wake.set()
+
+    def _packages_changed(self, added: Sequence[StoredPackage], removed: Sequence[StoredPackage]) -> None:
+        self._has_room = self._has_room or bool(removed)
+        self._is_stale = True
+        self._wake.set()
