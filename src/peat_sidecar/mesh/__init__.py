@@ -9,7 +9,8 @@ from peat_sidecar.mesh.arrivals import Arrivals
 from peat_sidecar.mesh.formation import Formation
 from peat_sidecar.mesh.half_open import Handshakes
 from peat_sidecar.mesh.offers import Offers
-from peat_sidecar.mesh.peers import PeerInfo, Peers
+from peat_sidecar.mesh.peer_info import PeerInfo
+from peat_sidecar.mesh.peers import Peers
 from peat_sidecar.mesh.policy import Platforms, Policy
 from peat_sidecar.mesh.providers import Providers
 from peat_sidecar.mesh.registry_exports import RegistryExports

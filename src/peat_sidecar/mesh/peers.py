@@ -11,7 +11,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import structlog
 
@@ -24,6 +23,7 @@ from peat_sidecar.mesh.half_open import Handshakes
 from peat_sidecar.mesh.handshake import HANDSHAKE_SECONDS
 from peat_sidecar.mesh.known import KnownPeer, KnownPeers, Source
 from peat_sidecar.mesh.members import Members
+from peat_sidecar.mesh.peer_info import PeerInfo
 from peat_sidecar.mesh.redial import Dialler, Sleep
 from peat_sidecar.mesh.sessions import Run
 from peat_sidecar.net import Connection, Endpoint, NotSpoken, Pool
@@ -35,30 +35,6 @@ FORGET_SECONDS = 3 * 86_400.0
 """One that nobody named and that was not heard of for so long is not dialled any more."""
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerInfo:
-    """A peer as it is now."""
-
-    endpoint_id: EndpointId
-    addresses: tuple[str, ...]
-    """Where it is dialled; none for one that is only allowed to connect."""
-    connected: bool
-    rtt_seconds: float | None = None
-    """Round trip of a connection to it."""
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    """UDP payload of the connections that are open now."""
-    last_error: str = ""
-    """Why the last dial failed; empty when it did not."""
-    source: Source = "named"
-    """How it became known."""
-    member: bool = False
-    """Whether it has proven the formation's key."""
-    banned: bool = False
-    next_dial_seconds: float | None = None
-    """How long it is until it is dialled again; None when that is not due."""
 
 
 class Peers:
@@ -417,17 +393,9 @@ class Peers:
 
     def _info(self, row: KnownPeer) -> PeerInfo:
         peer = row.endpoint_id
-        stats = [each.stats() for each in self._open(peer)]
-        rtts = [each.rtt_seconds for each in stats if each.rtt_seconds is not None]
-        return PeerInfo(
-            peer,
-            row.addresses,
-            connected=bool(stats),
-            rtt_seconds=min(rtts, default=None),
-            sent_bytes=sum(each.sent_bytes for each in stats),
-            received_bytes=sum(each.received_bytes for each in stats),
-            last_error=row.last_error,
-            source=row.source,
+        return PeerInfo.of(
+            row,
+            self._open(peer),
             member=self._admissions.is_member(peer),
             banned=self._admissions.is_banned(peer),
             next_dial_seconds=self._dialler.next_dial_seconds(peer),

@@ -305,7 +305,8 @@ async def test_a_close_for_want_of_permission_says_what_it_means(net: Network) -
     assert far is not None
     stream = await near.open_stream()
     dialling = asyncio.create_task(ends(prove_as_dialer(FORMATION, stream, dialer.id, acceptor.id)))
-    assert await far.accept_stream() is not None
+    kept = await far.accept_stream()
+    assert kept is not None
     far.close(1, b"permission")
     (refused,) = await dialling
     assert isinstance(refused, Refused)

@@ -7,7 +7,7 @@ import pytest
 
 from peat_sidecar.errors import ConfigError, NotFound, PeerUnavailable, Refused
 from peat_sidecar.ids import EndpointId, PeerAddress
-from peat_sidecar.mesh import known, members, peers
+from peat_sidecar.mesh import PeerInfo, known, members, peers
 from peat_sidecar.net import ConnectionClosed, Stream
 from peat_sidecar.state import State
 from peat_sidecar.transfer import Progress
@@ -21,7 +21,7 @@ from tests.support.real_files import real_bytes
 STRANGER = EndpointId(bytes([99]) * 32)
 
 
-def info(mate: Mate, other: Mate) -> peers.PeerInfo:
+def info(mate: Mate, other: Mate) -> PeerInfo:
     return next(each for each in mate.peers.list() if each.endpoint_id == other.id)
 
 
