@@ -71,7 +71,7 @@ def ranked(
     """`quota_bytes` 0: no bound. What people brought counts and is never evicted; what policy brought and
     does not want any more stays as long as there is room.
     """
-    left = quota_bytes - sum(each.bytes for each in held.values() if not each.by_policy)
+    left = max(0, quota_bytes - sum(each.bytes for each in held.values() if not each.by_policy))
     chosen: list[Candidate] = []
     seen: set[BlobHash] = set()
     evicted: list[BlobHash] = []
