@@ -15,7 +15,7 @@ from tests.support.formations import Formation, documents, eventually_equal, for
 from tools.sidecar import SidecarError
 
 KNOWS = {"a": ["e"], "b": ["a"], "c": ["b"], "d": ["c", "a"], "e": ["d"]}
-KILLS = 8
+KILLS = 6
 OWN_DOCUMENTS = 6
 SHARED_DOCUMENTS = 3
 

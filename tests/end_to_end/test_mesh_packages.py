@@ -9,10 +9,21 @@ from typing import Any
 import pytest
 from demo.compare import LayoutCopy, RegistryCopy, compare
 from tests.support.agent_server import AgentServer
-from tests.support.formations import Formation, eventually, formation, get, peer, wants
+from tests.support.formations import (
+    Formation,
+    RosterAdmin,
+    documents,
+    eventually,
+    formation,
+    get,
+    peer,
+    wants,
+)
 from tests.support.images import build_image
 from tests.support.registry import registry, skopeo_push
 from tools.sidecar import Sidecar
+
+from peat_sidecar.mesh import Role
 
 REFERENCE = "registry.example/team/app:v1"
 EVERYTHING = [{"reference": "registry.example/team/*"}]
@@ -102,6 +113,16 @@ async def test_from_an_agent_into_the_registry_of_a_third_cluster(tmp_path: Path
             left = RegistryCopy(f"http://{upstream.address}/v2/team/app", "v1")
             right = RegistryCopy(f"http://{edge.address}/v2/team/app", "v1")
             assert compare(left, right).root_digest == image.root
+            target = f"{edge.address}/team/app:v1"
+
+            async def is_told() -> bool:
+                told = await documents(fleet["a"], "packages")
+                return any(
+                    id.startswith("c:") and target in str(document and document.get("exported"))
+                    for id, document in told.items()
+                )
+
+            await eventually(is_told, "the document of the third cluster says where it is")
             assert await get(fleet["c"], "nodes", "a")
             assert await get(fleet["c"], "deployments", "a:app")
 
@@ -122,8 +143,38 @@ async def test_a_carrier_takes_what_is_not_for_it(tmp_path: Path, image: Image) 
         await fleet.start("idle", knows=["a"], replicate=EVERYTHING, **other)
         await fleet.start("carrier", knows=["a"], replicate=[EVERYTHING[0] | {"carry": True}], **other)
         await arrives(fleet["carrier"], image)
+
+        async def is_known() -> bool:
+            return len((await fleet["idle"].call("ListMeshPackages")).get("packages", [])) == 2
+
+        await eventually(is_known, "the other node knows that two have it")
         assert await held(fleet["idle"]) is None
         assert await wants(fleet["idle"]) == []
+
+
+async def test_with_a_roster_only_publishers_packages_are_wanted(tmp_path: Path, image: Image) -> None:
+    """A consumer's package is known, and can be asked for, and comes to nobody by itself."""
+    async with formation(tmp_path) as fleet:
+        admin = RosterAdmin(tmp_path, fleet)
+        admin.add("publisher", Role.PUBLISHER)
+        admin.add("consumer", Role.CONSUMER)
+        admin.add("c", Role.CONSUMER)
+        admitted = admin.settings()
+        await start_source(fleet, "publisher", image, **admitted)
+        await fleet.start("consumer", knows=["publisher"], import_roots=[image.layout.parent], **admitted)
+        other = "registry.example/team/other:v1"
+        await fleet["consumer"].import_layout(image.layout, listAs=other)
+        knows = ["publisher", "consumer"]
+        await fleet.start("c", knows=knows, replicate=EVERYTHING, **admitted)
+        await arrives(fleet["c"], image)
+
+        async def is_known() -> bool:
+            listed = (await fleet["c"].call("ListMeshPackages", agentId="consumer")).get("packages", [])
+            return [(each["reference"], each.get("decides", False)) for each in listed] == [(other, False)]
+
+        await eventually(is_known, "the consumer's package is known")
+        assert [want["name"] for want in await wants(fleet["c"])] != [other]
+        assert await held(fleet["c"], other) is None
 
 
 async def test_nothing_is_fetched_unasked(tmp_path: Path, image: Image) -> None:

@@ -1,7 +1,6 @@
 """Who does not belong: a wrong key, a stock Iroh node, someone banned, someone who is not on the roster."""
 
 import asyncio
-import base64
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -12,13 +11,14 @@ import pytest
 from blake3 import blake3
 from tests.support.aster_peer import AsterError, AsterPeer
 from tests.support.formations import (
-    Formation,
+    RosterAdmin,
     documents,
     eventually,
     eventually_equal,
     faults,
     formation,
     get,
+    load_roster,
     peer,
     put,
 )
@@ -27,7 +27,7 @@ from tools.sidecar import Sidecar, SidecarError
 
 from peat_sidecar.errors import PeatError
 from peat_sidecar.ids import BlobHash, PeerAddress
-from peat_sidecar.mesh import BAN_WITHOUT_ROSTER, Entry, Role, init_draft, read_draft, sign_draft, write_draft
+from peat_sidecar.mesh import BAN_WITHOUT_ROSTER, Role
 from peat_sidecar.net import IrohEndpoint
 
 MESH_ALPN = b"/peat-sidecar/mesh/1"
@@ -68,6 +68,20 @@ async def test_another_key_gets_nothing(tmp_path: Path) -> None:
         for node, other in ((ours["a"], theirs.id("stranger")), (theirs["stranger"], ours.id("a"))):
             assert not (await peer(node, other)).get("member", False)
         assert (await peer(ours["a"], ours.id("b")))["member"]
+
+
+async def test_a_key_is_changed_node_by_node(tmp_path: Path) -> None:
+    """One node has the old key, one the new one, and one between them both: they are one formation."""
+    old, new = secrets.token_bytes(32).hex(), secrets.token_bytes(32).hex()
+    async with formation(tmp_path) as ours:
+        await ours.start("old", formation_key_files=[], formation_keys=[old])
+        await ours.start("both", knows=["old"], formation_key_files=[], formation_keys=[new, old])
+        await ours.start("new", knows=["both", "old"], formation_key_files=[], formation_keys=[new])
+        await put(ours["old"], "notes", "one", text="x")
+        await put(ours["new"], "notes", "two", text="x")
+        await eventually_equal(ours.running, "notes")
+        assert len(await documents(ours["new"], "notes")) == 2
+        assert not (await peer(ours["new"], ours.id("old"))).get("member", False)
 
 
 async def test_a_stock_iroh_node_gets_neither_a_document_nor_a_blob(tmp_path: Path) -> None:
@@ -178,40 +192,13 @@ async def test_a_ban_ends_a_live_connection(tmp_path: Path) -> None:
         await ours["b"].fetch_blob(blob, target)
 
 
-class Admin:
-    """A roster and its key, far from all nodes."""
-
-    def __init__(self, folder: Path, fleet: Formation) -> None:
-        self.file, self.key = folder / "fleet.json", folder / "admin.pem"
-        self.fleet = fleet
-        self.draft, _ = init_draft(self.file, self.key, fleet.app_id)
-
-    def add(self, name: str, role: Role) -> None:
-        write_draft(self.file, read_draft(self.file).add(self.fleet.id(name), Entry(name, role)))
-
-    def remove(self, name: str) -> None:
-        write_draft(self.file, read_draft(self.file).remove(self.fleet.id(name)))
-
-    def sign(self) -> Path:
-        path, _ = sign_draft(self.file, self.key, time.time())
-        return path
-
-    async def load(self, sidecar: Sidecar) -> None:
-        signed = base64.b64encode(self.sign().read_bytes()).decode()
-        await sidecar.call("LoadRoster", signedRoster=signed)
-
-
 async def test_the_roster_says_who_joins(tmp_path: Path) -> None:
     """With the key alone nobody does; who is taken off is dropped by all, though one of them was told."""
     async with formation(tmp_path / "ours") as ours:
-        admin = Admin(tmp_path, ours)
+        admin = RosterAdmin(tmp_path, ours)
         for name in ("a", "b", "c"):
             admin.add(name, Role.PUBLISHER)
-        with_roster = {
-            "admission": "key+roster",
-            "roster_admin": str(admin.draft.admin),
-            "roster": str(admin.sign()),
-        }
+        with_roster = admin.settings()
         await ours.start("a", **with_roster)
         await ours.start("b", knows=["a"], **with_roster)
         await ours.start("c", knows=["b"], **with_roster)
@@ -225,7 +212,7 @@ async def test_the_roster_says_who_joins(tmp_path: Path) -> None:
 
         older = admin.sign().read_bytes()
         admin.remove("c")
-        await admin.load(ours["a"])
+        await load_roster(ours["a"], admin.sign().read_bytes())
 
         async def is_dropped() -> bool:
             return not (await peer(ours["b"], ours.id("c"))).get("member", False)
@@ -238,7 +225,7 @@ async def test_the_roster_says_who_joins(tmp_path: Path) -> None:
         assert {entry["agentId"] for entry in shown["roster"]["entries"]} == {"a", "b"}
 
         with pytest.raises(SidecarError, match="older"):
-            await ours["b"].call("LoadRoster", signedRoster=base64.b64encode(older).decode())
+            await load_roster(ours["b"], older)
         await ours.stop("b")
         (tmp_path / "older.json").write_bytes(older)
         await ours.start("b", roster=str(tmp_path / "older.json"))

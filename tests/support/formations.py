@@ -9,11 +9,13 @@ A node keeps its folder, id and port through kills and restarts; ids and address
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import secrets
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tools.sidecar import Sidecar
 
 from peat_sidecar.ids import EndpointId, PeerAddress
+from peat_sidecar.mesh import Entry, Role, init_draft, read_draft, sign_draft, write_draft
 
 WAIT_SECONDS = 20
 _LOOK_SECONDS = 0.03
@@ -138,6 +141,33 @@ async def formation(folder: Path, app_id: str = "fleet") -> AsyncIterator[Format
         yield made
     finally:
         await made.close()
+
+
+class RosterAdmin:
+    """A formation's roster and the key that signs it, far from all nodes. A node's agent id is its name."""
+
+    def __init__(self, folder: Path, fleet: Formation) -> None:
+        self._file, self._key, self._fleet = folder / "fleet.json", folder / "admin.pem", fleet
+        self._draft, _ = init_draft(self._file, self._key, fleet.app_id)
+
+    def add(self, name: str, role: Role) -> None:
+        write_draft(self._file, read_draft(self._file).add(self._fleet.id(name), Entry(name, role)))
+
+    def remove(self, name: str) -> None:
+        write_draft(self._file, read_draft(self._file).remove(self._fleet.id(name)))
+
+    def sign(self) -> Path:
+        """The signed roster, newer than all before."""
+        return sign_draft(self._file, self._key, time.time())[0]
+
+    def settings(self) -> dict[str, str]:
+        """What each node has."""
+        admin = str(self._draft.admin)
+        return {"admission": "key+roster", "roster_admin": admin, "roster": str(self.sign())}
+
+
+async def load_roster(sidecar: Sidecar, signed: bytes) -> None:
+    await sidecar.call("LoadRoster", signedRoster=base64.b64encode(signed).decode())
 
 
 async def put(sidecar: Sidecar, collection: str, id: str, **document: Any) -> None:
