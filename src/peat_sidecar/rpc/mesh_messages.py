@@ -1,6 +1,7 @@
 """Values of the mesh as messages of the API."""
 
 from peat_sidecar.classes import TransferClass
+from peat_sidecar.errors import ConfigError
 from peat_sidecar.mesh import Quote, Roster, Want
 from peat_sidecar.records import Fault, RecordsStatus
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
@@ -22,8 +23,13 @@ _WANT_STATES = {
 
 
 def parse_class(value: pb.TransferClass) -> TransferClass | None:
-    """None for none, and for a number of another version."""
-    return next((each for each, message in _CLASSES.items() if message == value), None)
+    """None for none; `ConfigError` for a number of another version."""
+    if value == pb.TransferClass.UNSPECIFIED:
+        return None
+    for each, message in _CLASSES.items():
+        if message == value:
+            return each
+    raise ConfigError(f"there is no transfer class {int(value)}; there are {', '.join(TransferClass)}")
 
 
 def ban_message(ban: Ban) -> pb.Ban:

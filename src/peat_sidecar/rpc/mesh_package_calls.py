@@ -48,11 +48,12 @@ class MeshPackageCalls:
         wanted = {each.name for each in self._parts.wants.list() if each.state != "done"}
         holders: dict[str, tuple[int, int]] = {}
         while looked < _LOOK_LIMIT:
-            page = self._parts.records.documents(_COLLECTION, after=after, limit=_STEP)
-            for document in page:
-                after = document.doc_id
+            page = self._parts.records.list_ids(_COLLECTION, after=after, limit=_STEP)
+            for after in page:
                 looked += 1
-                if not _fits(document, request):
+                # One at a time: each may have a megabyte.
+                document = self._parts.records.get(_COLLECTION, after)
+                if document is None or not _fits(document, request):
                     continue
                 found.append(self._message(document, wanted, holders))
                 if len(found) == limit:

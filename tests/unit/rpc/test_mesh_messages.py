@@ -1,0 +1,35 @@
+"""Classes, states and kinds of the mesh all have their messages."""
+
+from typing import get_args, get_type_hints
+
+import pytest
+
+from peat_sidecar.classes import TransferClass
+from peat_sidecar.errors import ConfigError
+from peat_sidecar.mesh import Want
+from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
+from peat_sidecar.rpc.mesh_messages import parse_class, want_message
+
+
+def want(transfer_class: TransferClass, state: str) -> Want:
+    return Want("id", "name", transfer_class, "user", state, "", "", 1.0, 0, 0, 0, "", "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("each", TransferClass)
+def test_each_class_goes_out_and_comes_back(each: TransferClass) -> None:
+    message = want_message(want(each, "waiting"))
+    assert message.transfer_class.name == each.name
+    assert parse_class(message.transfer_class) is each
+
+
+def test_each_state() -> None:
+    states = get_args(get_type_hints(Want)["state"])
+    assert {want_message(want(TransferClass.LOW, state)).state for state in states} == set(pb.WantState) - {
+        pb.WantState.UNSPECIFIED
+    }
+
+
+def test_no_class_and_a_class_of_another_version() -> None:
+    assert parse_class(pb.TransferClass.UNSPECIFIED) is None
+    with pytest.raises(ConfigError, match="critical, high, normal, low, bulk"):
+        parse_class(9)  # type: ignore[arg-type]
