@@ -69,7 +69,7 @@ def _plain(value: Any, place: str, depth: int) -> Any:
     if isinstance(value, float):
         return _number(value, place)
     if depth > DEPTH_LIMIT:
-        raise ConfigError(f"{place[:80]!r} lies deeper than {DEPTH_LIMIT - 4} levels; make it flatter")
+        raise ConfigError(f"{place[:80]!r} lies deeper than {DEPTH_LIMIT - 3} levels; make it flatter")
     if isinstance(value, Mapping):
         return {
             _name(name, place): _plain(each, f"{place}.{name}", depth + 1) for name, each in value.items()

@@ -84,7 +84,7 @@ def parse_rendered(text: str) -> Any:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(DEPTH_LIMIT + 1):
+    for _ in range(DEPTH_LIMIT):
         level = [
             inner
             for each in level
