@@ -1,4 +1,5 @@
-"""Connections to peers, shared by whoever asks: one for each peer and ALPN, dialled once however many wait.
+"""Connections to peers, shared by whoever asks: one for each peer, ALPN and number, dialled once however many
+wait.
 
 A connection is kept for minutes, because opening and closing every few seconds wears out path ids and
 mappings; one that nobody asked for and that moved no data in that time is closed.
@@ -18,7 +19,7 @@ MAX_CONNECTIONS = 256
 _IDLE_BYTES_PER_SECOND = 500
 _CHECKS_PER_IDLE_TIME = 10
 
-Key = tuple[EndpointId, bytes]
+Key = tuple[EndpointId, bytes, int]
 
 
 @dataclass(slots=True)
@@ -51,13 +52,15 @@ class Pool:
         """From now on nobody is connected to whom that says no: not even one who fetches from it already."""
         self._may_dial = may_dial
 
-    async def connection(self, peer: PeerAddress, alpn: bytes) -> Connection:
-        """An open connection; `PeerUnavailable` when the peer does not answer, or may not be dialled."""
+    async def connection(self, peer: PeerAddress, alpn: bytes, number: int = 0) -> Connection:
+        """An open connection; `PeerUnavailable` when the peer does not answer, or may not be dialled. Others
+        than number 0 are for paths on which one connection gets less than there is.
+        """
         if self._closed:
             raise PeerUnavailable("this node is shutting down")
         if not self._may_dial(peer.endpoint_id):
             raise PeerUnavailable(f"peer {peer.endpoint_id.short} is kept out here, and not dialled")
-        key = (peer.endpoint_id, alpn)
+        key = (peer.endpoint_id, alpn, number)
         now = asyncio.get_running_loop().time()
         entry = self._open.get(key)
         if entry is not None and not entry.connection.is_closed:
@@ -65,7 +68,7 @@ class Pool:
             return entry.connection
         dial = self._dials.get(key)
         if dial is None:
-            dial = self._dials[key] = asyncio.create_task(self._dial(peer, alpn), name="dial")
+            dial = self._dials[key] = asyncio.create_task(self._dial(peer, key), name="dial")
             dial.add_done_callback(_retrieve)
         try:
             # Shielded: one who gives up must not take the connection away from the others who wait for it.
@@ -77,7 +80,7 @@ class Pool:
 
     def find(self, peer: EndpointId, alpn: bytes) -> Connection | None:
         """The open connection to a peer, if there is one; nothing is dialled."""
-        entry = self._open.get((peer, alpn))
+        entry = self._open.get((peer, alpn, 0))
         return None if entry is None or entry.connection.is_closed else entry.connection
 
     def close_peer(self, peer: EndpointId, code: int = 0, reason: bytes = b"") -> None:
@@ -105,10 +108,9 @@ class Pool:
         self._open.clear()
         self._dials.clear()
 
-    async def _dial(self, peer: PeerAddress, alpn: bytes) -> Connection:
-        key = (peer.endpoint_id, alpn)
+    async def _dial(self, peer: PeerAddress, key: Key) -> Connection:
         try:
-            connection = await self._endpoint.connect(peer, alpn)
+            connection = await self._endpoint.connect(peer, key[1])
         finally:
             if self._dials.get(key) is asyncio.current_task():
                 del self._dials[key]

@@ -130,8 +130,8 @@ class StoreCalls:
         fetches = [each for each in self._parts.transfers.all() if each.kind is TransferKind.FETCH]
         running = [each for each in fetches if each.state is TransferState.RUNNING]
         own = [each for each in fetches if each.subject == str(hash)]
-        provider = self._parts.getter.provider_of(hash)
-        asked = [str(provider)] if provider else [each.other_side for each in own if each in running]
+        providers = self._parts.getter.providers_of(hash)
+        asked = [str(each) for each in providers] or [each.other_side for each in own if each in running]
         if not asked:
             status.last_error = next((str(each.error) for each in own if each.error), "")
             return

@@ -162,8 +162,10 @@ class PartialBlob:
 
     # writing
 
-    def write(self, verified: Verified) -> None:
-        """Puts a verified piece in its place. It counts as here, and is served, when this returns."""
+    def write(self, verified: Verified) -> int:
+        """Puts a verified piece in its place. It counts as here, and is served, when this returns: how many
+        bytes of it were not here before.
+        """
         self._raise_failure()
         state, size = self._state, self._state.size
         if size is None:
@@ -191,6 +193,7 @@ class PartialBlob:
             self._shelf.announce(state.hash, size, fresh)
         self._hash_along(offset, verified.data)
         self._checkpointer.request(self, 0 if unsaved >= _CHECKPOINT_BYTES else _CHECKPOINT_SECONDS)
+        return fresh.byte_length(size)
 
     def checkpoint(self) -> None:
         """Makes all that is written until now durable."""

@@ -1,32 +1,24 @@
 """The getter: brings blobs and packages from a peer into the store, across breaks of the stream, the
 connection and the peer, and of this program when it is started again.
 
-A try asks for what is missing, whatever was lost and why; what came is never asked for again. One peer at a
-time for now. A blob that two transfers want is fetched by the first and awaited by the second.
+A try asks for what is missing, whatever was lost and why; what came is never asked for again. Large blobs
+come from all peers at once that hold them, small ones and documents from one after the other. A blob that two
+transfers want is fetched by the first and awaited by the second.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import partial
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
-from peat_sidecar.errors import (
-    IntegrityError,
-    NotFound,
-    PeatError,
-    PeerUnavailable,
-    RemoteProtocolError,
-    SourceError,
-)
+from peat_sidecar.errors import IntegrityError, NotFound
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress
-from peat_sidecar.net import Connection, ConnectionClosed, Pool, StreamEnded, StreamReset
+from peat_sidecar.net import Connection, Pool, StreamReset
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, Walk, check_collection
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.transfer.answers import Asking
+from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.holdings import holdings
-from peat_sidecar.transfer.large_blobs import LargeBlobs
 from peat_sidecar.transfer.package_listing import (
     PackageListing,
     fetch_listing,
@@ -36,13 +28,11 @@ from peat_sidecar.transfer.package_listing import (
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.small_blobs import SmallBlobs
+from peat_sidecar.transfer.sources import Sources
+from peat_sidecar.transfer.tries import Tries, blaming
 from peat_sidecar.transfer.wants import Want
-from peat_sidecar.wire import ALPN, ErrorCode, Get, RangesSeq
+from peat_sidecar.wire import ErrorCode, Get, RangesSeq
 
-T = TypeVar("T")
-_GAIN_BYTES = 16 << 10
-"""Less than this on the wire, with nothing kept, is no gain, nor is as much as came before: a peer could send
-it for ever."""
 _COPY_BYTES = 1 << 20
 
 
@@ -51,16 +41,15 @@ class Getter:
 
     def __init__(self, store: Store, pool: Pool, *, patience: Callable[[], Patience] = Patience) -> None:
         self._store = store
-        self._pool = pool
-        self._patience = patience
-        self._providers: dict[BlobHash, PeerAddress] = {}
+        self._tries = Tries(pool, patience)
+        self._sources: dict[BlobHash, Sources] = {}
         self._active: dict[BlobHash, asyncio.Event] = {}
         """Blobs that a transfer is at work on; the event is set when it is not any more."""
 
     async def fetch_blob(
         self,
         blob_hash: BlobHash,
-        peer: PeerAddress,
+        peers: PeerAddress | Sources,
         progress: Progress,
         *,
         expected: Digest | None = None,
@@ -71,23 +60,27 @@ class Getter:
         """
         info = self._store.find(blob_hash)
         size = info.size if info is not None and info.complete else None
-        with _blaming(peer):
+        sources = _sources(peers)
+        with _blaming(sources):
             if size is None:
-                size = await self._persist(peer, progress, lambda link: _size(link, blob_hash, progress))
-            await self._fetch([Want(blob_hash, size, expected, media_type)], peer, progress)
+                size = await self._tries.first(
+                    sources, progress, lambda link: _size(link, blob_hash, progress)
+                )
+            await self._fetch([Want(blob_hash, size, expected, media_type)], sources, progress)
         info = self._store.find(blob_hash)
         if info is None or not info.complete:
             raise NotFound(f"blob {blob_hash} was removed while it was fetched; fetch it again")
         return info
 
-    def provider_of(self, blob_hash: BlobHash) -> PeerAddress | None:
+    def providers_of(self, blob_hash: BlobHash) -> list[PeerAddress]:
         """Whom that blob is asked of now."""
-        return self._providers.get(blob_hash)
+        sources = self._sources.get(blob_hash)
+        return sources.current if sources is not None else []
 
     async def fetch_package(
         self,
         collection: BlobHash,
-        peer: PeerAddress,
+        peers: PeerAddress | Sources,
         progress: Progress,
         *,
         list_as: str | None = None,
@@ -98,9 +91,10 @@ class Getter:
         """A package by its collection. The descriptors are walked from the root; a collection with other
         names, entries or sizes than they name is refused, and so is one with more than the limits.
         """
-        with _blaming(peer):
+        sources = _sources(peers)
+        with _blaming(sources):
             package = await self._fetch_package(
-                collection, peer, progress, expected, limit_bytes, limit_blobs
+                collection, sources, progress, expected, limit_bytes, limit_blobs
             )
         stored = _stored(package, collection, list_as)
         await asyncio.to_thread(self._store.add_package, stored)
@@ -109,7 +103,7 @@ class Getter:
     async def _fetch_package(
         self,
         collection: BlobHash,
-        peer: PeerAddress,
+        sources: Sources,
         progress: Progress,
         expected: Digest | None,
         limit_bytes: int | None,
@@ -118,29 +112,29 @@ class Getter:
         """All of its blobs; it is not listed yet."""
         listing = await asyncio.to_thread(stored_listing, collection, self._store)
         if listing is None:
-            listing = await self._persist(
-                peer, progress, lambda link: fetch_listing(link, collection, self._store, progress)
+            listing = await self._tries.first(
+                sources, progress, lambda link: fetch_listing(link, collection, self._store, progress)
             )
         if expected is not None and listing.root.digest != expected:
             raise IntegrityError(
                 f"collection {collection} is of {listing.root.digest}, where {expected} is expected"
             )
-        package = await self._walk(listing, peer, progress)
+        package = await self._walk(listing, sources, progress)
         check_collection(listing.names, package)
         _require_within("bytes", package.total_bytes, limit_bytes)
         _require_within("blobs", len(package.blobs), limit_blobs)
         progress.foreign = list(package.foreign)
         wants = [_want(blob, listing) for blob in package.blobs]
         await asyncio.to_thread(self._require_room, wants)
-        await self._fetch(wants, peer, progress)
+        await self._fetch(wants, sources, progress)
         return package
 
-    async def _walk(self, listing: PackageListing, peer: PeerAddress, progress: Progress) -> Package:
+    async def _walk(self, listing: PackageListing, sources: Sources, progress: Progress) -> Package:
         """Reads the documents from the root on; those that the collection does not name are absent."""
         walk = Walk(listing.root)
         while wanted := walk.wanted():
             there = [each for each in wanted if each.digest in listing.hashes]
-            await self._fetch([_want(each, listing) for each in there], peer, progress)
+            await self._fetch([_want(each, listing) for each in there], sources, progress)
             for each in wanted:
                 if each.digest not in listing.hashes:
                     walk.absent(each)
@@ -153,7 +147,7 @@ class Getter:
 
     # ---- blobs
 
-    async def _fetch(self, wants: Sequence[Want], peer: PeerAddress, progress: Progress) -> None:
+    async def _fetch(self, wants: Sequence[Want], sources: Sources, progress: Progress) -> None:
         """Brings all of them here. Blobs that another transfer is at work on are left to it at first."""
         progress.total_bytes, progress.total_blobs = sum(want.size for want in wants), len(wants)
         progress.done_bytes = progress.done_blobs = progress.skipped_bytes = 0
@@ -170,21 +164,30 @@ class Getter:
             tried |= {want.hash for want in free}
             done = asyncio.Event()
             self._active |= {want.hash: done for want in free}
-            self._providers |= {want.hash: peer for want in free}
+            self._sources |= {want.hash: sources for want in free}
             try:
-                await self._persist(peer, progress, partial(self._try, free, progress))
+                await self._bring(free, sources, progress)
             finally:
                 for want in free:
                     self._active.pop(want.hash, None)
-                    self._providers.pop(want.hash, None)
+                    self._sources.pop(want.hash, None)
                 done.set()
 
-    async def _try(self, wants: Sequence[Want], progress: Progress, connection: Connection) -> None:
-        lacking = await asyncio.to_thread(self._lacking, wants)
-        await SmallBlobs(self._store, connection, progress).fetch(want for want in lacking if want.is_small)
-        await LargeBlobs(self._store, connection, progress).fetch(
-            want for want in lacking if not want.is_small
-        )
+    async def _bring(self, wants: Sequence[Want], sources: Sources, progress: Progress) -> None:
+        async def small(connection: Connection) -> None:
+            lacking = await asyncio.to_thread(self._lacking, wants)
+            few = SmallBlobs(self._store, connection, progress)
+            await few.fetch(want for want in lacking if want.is_small)
+
+        if any(want.is_small for want in wants):
+            await self._tries.first(sources, progress, small)
+        large = [want for want in await asyncio.to_thread(self._lacking, wants) if not want.is_small]
+        if large:
+            board = Board(self._store, large, progress)
+            try:
+                await self._tries.all(sources, board, progress)
+            finally:
+                await board.close()
 
     def _require_room(self, wants: Sequence[Want]) -> None:
         """For all that a package names and is not here, before any of it is fetched. Blocks."""
@@ -236,56 +239,15 @@ class Getter:
             writer.finish()
         return True
 
-    # ---- tries
 
-    async def _persist(
-        self, peer: PeerAddress, progress: Progress, work: Callable[[Connection], Awaitable[T]]
-    ) -> T:
-        """Does work over a connection to the peer, again after each break, as long as that makes sense.
-
-        A peer that was never reached is given up at once: most likely its address is wrong.
-        """
-        patience = self._patience()
-        met = False
-        furthest = 0
-        while True:
-            connection: Connection | None = None
-            before, wire_before = progress.done_bytes, progress.wire_bytes
-            try:
-                connection = await self._pool.connection(peer, ALPN)
-                met = True
-                return await work(connection)
-            except StreamReset as reset:
-                if reset.code != ErrorCode.INTERNAL:
-                    raise
-                failure: PeerUnavailable = reset
-            except PeerUnavailable as error:
-                if isinstance(error, ConnectionClosed) and error.code == ErrorCode.PERMISSION:
-                    raise ConnectionClosed(f"{error}, {self._pool.id}", error.code) from None
-                if not met:
-                    raise
-                failure = error
-            if connection is not None and not isinstance(failure, StreamEnded | StreamReset):
-                self._pool.discard(connection)
-            came = progress.wire_bytes - wire_before
-            if progress.done_bytes > before or came >= furthest + _GAIN_BYTES:
-                patience.gained()
-            furthest = max(furthest, came)
-            progress.waiting_for = f"{failure}; trying again"
-            await patience.bear(failure, reached=connection is not None)
+def _sources(peers: PeerAddress | Sources) -> Sources:
+    return peers if isinstance(peers, Sources) else Sources([peers])
 
 
-@contextlib.contextmanager
-def _blaming(peer: PeerAddress) -> Iterator[None]:
-    """What is wrong with content says from whom it is."""
-    name = f"peer {peer.endpoint_id.short}"
-    try:
-        yield
-    except (IntegrityError, RemoteProtocolError, SourceError) as error:
-        if name in str(error):
-            raise
-        blamed: PeatError = type(error)(f"from {name}: {error}")
-        raise blamed from None
+def _blaming(sources: Sources) -> contextlib.AbstractContextManager[None]:
+    """One peer alone is to blame for whatever is wrong with what it named."""
+    peers = sources.current
+    return blaming(peers[0]) if len(peers) == 1 else contextlib.nullcontext()
 
 
 def _require_within(what: str, count: int, limit: int | None) -> None:

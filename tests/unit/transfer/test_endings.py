@@ -11,7 +11,7 @@ from peat_sidecar.ids import BlobHash
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer import Progress
-from peat_sidecar.transfer.large_blobs import LargeBlobs
+from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.sharing import share
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ALPN, Observe, encode_request
@@ -52,11 +52,11 @@ async def test_a_cancel_while_blobs_are_put_away_leaves_none_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wants = [Want(tree_of(data)[0], len(data)) for data in (real_bytes(3_000_000), real_bytes(2_000_000))]
-    async with two_nodes(tmp_path) as (provider, getter, _):
-        connection = await bounded(getter.pool.connection(provider.address, ALPN))
-        large = LargeBlobs(getter.store, connection, Progress())
-        for want in wants:
-            assert await large._open(want) is not None
+    async with two_nodes(tmp_path) as (_, getter, _):
+        board = Board(getter.store, wants, Progress())
+        while await board._open_next():
+            pass
+        assert len(board._coming) == len(wants)
         close = PartialBlob.close
         loop = asyncio.get_running_loop()
 
@@ -65,7 +65,7 @@ async def test_a_cancel_while_blobs_are_put_away_leaves_none_open(
             close(partial)
 
         monkeypatch.setattr(PartialBlob, "close", closes)
-        task = asyncio.create_task(large.fetch(()))
+        task = asyncio.create_task(board.close())
         await bounded(asyncio.wait({task}))
         for want in wants:
             getter.store.delete(want.hash)  # refused while it is open

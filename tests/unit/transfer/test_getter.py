@@ -11,9 +11,8 @@ from blake3 import blake3
 from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable, StoreFull
 from peat_sidecar.ids import EMPTY_HASH, BlobHash, Digest, PeerAddress
 from peat_sidecar.packages import LAYOUT_FILE, layout_index, parse_manifest
-from peat_sidecar.ranges import GROUP_SIZE, ChunkRanges
+from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.transfer import Progress
-from peat_sidecar.transfer.large_blobs import PIECE_CHUNKS, cut
 from peat_sidecar.wire import Collection, encode_collection
 from tests.support.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from tests.support.networks import KINDS
@@ -286,15 +285,3 @@ async def test_the_expected_root(tmp_path: Path) -> None:
                     sent.collection, provider.address, Progress(), expected=sha256_of(b"")
                 )
             )
-
-
-def test_pieces_are_whole_groups_and_cover_everything() -> None:
-    missing = ChunkRanges.from_boundaries((16, 48, 1600, 40_000))
-    pieces = list(cut(missing))
-    joined = ChunkRanges.none()
-    for piece in pieces:
-        assert not joined & piece
-        joined = joined | piece
-        assert piece.boundaries[-1] - piece.boundaries[0] <= PIECE_CHUNKS
-        assert all(boundary % (GROUP_SIZE // 1024) == 0 for boundary in piece.boundaries)
-    assert joined == missing

@@ -1,0 +1,239 @@
+"""The large blobs that one fetch wants: which parts are free, which are under way, what is proven.
+
+Several peers take parts from it at once. A blob is opened when its first part is due, so that few are open,
+and published when its last group is here, whoever brought it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import InitVar, dataclass, field
+from itertools import chain
+
+from peat_sidecar.bao import Verified
+from peat_sidecar.errors import IntegrityError, PeatError, Refused
+from peat_sidecar.ranges import ChunkRanges, chunk_count
+from peat_sidecar.store import PartialBlob, Store
+from peat_sidecar.transfer.division import Division, Part
+from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.threads import in_thread, opened
+from peat_sidecar.transfer.wants import Want
+
+OPEN_BLOBS = 8
+"""Blobs at once, so that peers that lack some can work on others."""
+PART_SECONDS = 4.0
+"""How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
+
+Held = Callable[[Want], ChunkRanges]
+"""What a peer holds of a blob."""
+
+
+@dataclass(eq=False, slots=True)
+class Coming:
+    """A blob that is being fetched."""
+
+    want: Want
+    partial: PartialBlob
+    division: Division
+    taken: "list[Taken]" = field(default_factory=list)
+    writing: int = 0
+    """Runs that are being written now."""
+    publishing: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Taken:
+    """A part of a blob, taken by somebody."""
+
+    blob: Coming
+    part: Part
+    ranges: ChunkRanges
+    """As they were asked for."""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Others have brought all of it."""
+
+
+@dataclass(slots=True)
+class Board:
+    """One for a fetch. Lives on one event loop."""
+
+    store: Store
+    wants: InitVar[Iterable[Want]]
+    progress: Progress
+    start: float = 0.0
+    """Where in a blob to begin, 0 to 1: other getters begin elsewhere."""
+    takers: int = 0
+    """How many streams take parts."""
+    fault: PeatError | None = None
+    """What ends the whole fetch, whoever is asked: content that is not what its digest says."""
+    _wants: Iterator[Want] = field(init=False)
+    _coming: list[Coming] = field(default_factory=list)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _deferred: list[Want] = field(default_factory=list)
+    """Put away, since no peer holds what they lack; looked at again when one holds more."""
+    _drained: bool = False
+    """All wants were opened."""
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def __post_init__(self, wants: Iterable[Want]) -> None:
+        self._wants = iter(wants)
+
+    @property
+    def is_done(self) -> bool:
+        """Everything is here."""
+        return self._drained and not self._coming and not self._deferred
+
+    @property
+    def is_busy(self) -> bool:
+        """Parts are under way, or blobs are being published."""
+        return any(each.division.parts or each.publishing for each in self._coming)
+
+    def lacking(self) -> str:
+        """What is missing of the first blob that is not whole; empty when nothing is."""
+        for want in (*self._deferred, *(each.want for each in self._coming)):
+            info = self.store.find(want.hash)
+            present = info.present if info is not None else 0
+            return (
+                f"blob {want.hash} only in part: {present} of {want.size} bytes are here;"
+                " fetch it again later"
+            )
+        return ""
+
+    async def take(self, held: Held, rate: float | None) -> Taken | None:
+        """A part that a peer holds; None when there is none for it now. `rate` is in chunks a second,
+        None before it is known."""
+        now = asyncio.get_running_loop().time()
+        while True:
+            for coming in self._coming:
+                start = int(self.start * chunk_count(coming.want.size))
+                part = coming.division.take(
+                    held(coming.want), rate, PART_SECONDS, now, start=start, takers=max(1, self.takers)
+                )
+                if part is not None:
+                    return _take(coming, part)
+            if not await self._open_next():
+                break
+        for coming in self._coming:
+            part = coming.division.take_over(held(coming.want), rate, now)
+            if part is not None:
+                return _take(coming, part)
+        return None
+
+    async def write(self, taken: Taken, run: Verified) -> None:
+        """Keeps a verified run of a part; one of a blob that is whole already is left."""
+        coming = taken.blob
+        if coming.publishing or coming not in self._coming:
+            return
+        coming.writing += 1
+        try:
+            fresh = await in_thread(coming.partial.write, run)
+            self.progress.done_bytes += fresh
+            end = run.start + chunk_count(len(run.data))
+            coming.division.arrived(taken.part, ChunkRanges.of(run.start, end))
+        finally:
+            coming.writing -= 1
+        for each in coming.taken:
+            if not each.part.left and each is not taken:
+                each.over.set()
+        await self._publish(coming)
+
+    async def settle(self, taken: Taken) -> None:
+        """The part is over, however: what did not come is free again; a blob that is whole is published."""
+        taken.blob.division.give_back(taken.part)
+        taken.blob.taken.remove(taken)
+        self._wake()
+        await self._publish(taken.blob)
+
+    async def _publish(self, coming: Coming) -> None:
+        is_ready = coming.division.is_over and not coming.writing and not coming.publishing
+        if not is_ready or coming not in self._coming:
+            return
+        coming.publishing = True
+        try:
+            await in_thread(coming.partial.finish)
+            self.progress.done_blobs += 1
+        except IntegrityError as error:
+            self.fault = IntegrityError(f"blob {coming.want.hash} was named for another: {error}")
+            raise self.fault from None
+        finally:
+            coming.publishing = False
+            self._coming.remove(coming)
+            await in_thread(coming.partial.close)
+            self._wake()
+
+    async def changed(self) -> None:
+        """Waits until a part was given back, a blob is whole, or a peer holds more."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    def tell(self) -> None:
+        """A peer holds more, or another one has come."""
+        self._wants = chain(self._deferred, self._wants)
+        self._deferred = []
+        self._drained = False
+        self._wake()
+
+    async def close(self) -> None:
+        """Puts away what is open."""
+        coming, self._coming, self._drained = self._coming, [], False
+        await in_thread(_close_all, [each.partial for each in coming])
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+
+    async def _open_next(self) -> bool:
+        """Whether there may be another blob to take from."""
+        async with self._opening:
+            if self._drained or (len(self._coming) >= OPEN_BLOBS and not await self._defer()):
+                return False
+            want = next(self._wants, None)
+            if want is None:
+                self._drained = True
+                return False
+            coming = await self._open(want)
+            if coming is not None:
+                self._coming.append(coming)
+                await self._publish(coming)
+            return True
+
+    async def _defer(self) -> bool:
+        """Makes room for another blob: whether one was open that nobody is at."""
+        idle = next((each for each in self._coming if not each.division.parts and not each.publishing), None)
+        if idle is not None:
+            self._coming.remove(idle)
+            self._deferred.append(idle.want)
+            await in_thread(idle.partial.close)
+        return idle is not None
+
+    async def _open(self, want: Want) -> Coming | None:
+        """None for a blob that has come another way meanwhile, as by an import."""
+        known = self.store.find(want.hash)
+        try:
+            partial = await opened(
+                lambda: self.store.partial(
+                    want.hash, want.size, expected=want.digest, media_type=want.media_type
+                ),
+                PartialBlob.close,
+            )
+        except Refused:
+            known = self.store.find(want.hash)
+            if known is not None and known.complete:
+                return None
+            raise
+        self.progress.skip(partial.present - (known.present if known else 0))
+        missing = ChunkRanges.all().clamp(want.size) - partial.have
+        return Coming(want, partial, Division(missing))
+
+
+def _take(coming: Coming, part: Part) -> Taken:
+    taken = Taken(coming, part, part.left)
+    coming.taken.append(taken)
+    return taken
+
+
+def _close_all(partials: Iterable[PartialBlob]) -> None:
+    for partial in partials:
+        partial.close()

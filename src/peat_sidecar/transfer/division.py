@@ -1,0 +1,158 @@
+"""Who fetches which part of one blob: pure arithmetic over sets of chunks, no I/O and no clock.
+
+What nobody has taken is free. A taker gets one interval of whole groups, about as much as it fetches in a few
+seconds, from its own starting place on, so that getters that begin together take different parts and can
+then give them to each other. When nothing is free, who is idle takes over the second part of what is slowest.
+"""
+
+from dataclasses import dataclass, field
+
+from peat_sidecar.ranges import GROUP_CHUNKS, ChunkRanges
+
+LEAST_CHUNKS = GROUP_CHUNKS
+MOST_CHUNKS = 1 << 15
+"""32 MiB: a request for more would save nothing."""
+FIRST_RATE = 256.0
+"""Chunks a second, until it is known."""
+_GRACE_SECONDS = 2.0
+"""Before that nothing is said against whoever took a part: the first bytes take a round trip."""
+_WORTH_SECONDS = 1.0
+"""What has to be gained by taking over, which wastes what is on its way."""
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """What one request asks for. It shrinks while it arrives, and when somebody takes over its end."""
+
+    left: ChunkRanges
+    """Chunks that have not come yet."""
+    taken_at: float
+    rate: float
+    """Chunks a second that are expected of whoever took it."""
+    is_rate_known: bool
+    """It was measured; before that a part is left in peace for a while."""
+    came: int = 0
+    """Chunks."""
+
+    def may_be_taken_over(self, now: float) -> bool:
+        """Not before it can be told how fast it comes."""
+        return self.is_rate_known or now - self.taken_at >= _GRACE_SECONDS
+
+    def seconds_left(self, now: float) -> float:
+        """At the expected rate, or at the one that it really has where that is less than half of it."""
+        elapsed = now - self.taken_at
+        is_slow = elapsed >= _GRACE_SECONDS and self.came < self.rate * elapsed / 2
+        rate = self.came / elapsed if is_slow else self.rate
+        return count(self.left) / max(rate, 1e-3)
+
+
+@dataclass(slots=True)
+class Division:
+    """Of one blob. Rates are in chunks a second, None where they are not known yet."""
+
+    free: ChunkRanges
+    """Not here, and nobody is at it."""
+    parts: list[Part] = field(default_factory=list)
+    """Under way."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is left to fetch; somebody may not know it yet."""
+        return not self.free and not any(part.left for part in self.parts)
+
+    def take(
+        self,
+        held: ChunkRanges,
+        rate: float | None,
+        seconds: float,
+        now: float,
+        *,
+        start: int = 0,
+        takers: int = 1,
+    ) -> Part | None:
+        """A free part that the taker's peer holds, for so many seconds, and no more than half of a taker's
+        share of what is left; the first one from chunk `start` on, then from the beginning. None when there
+        is none.
+        """
+        there = self.free & held
+        if not there:
+            return None
+        most = count(there) / (2 * takers) if takers > 1 else MOST_CHUNKS
+        wanted = part_chunks(min((rate or FIRST_RATE) * seconds, most))
+        begin, end = _first_from(there, start)
+        aligned = begin // wanted * wanted + wanted
+        part = ChunkRanges.of(begin, aligned if end is None else min(aligned, end)) & there
+        self.free = self.free - part
+        return self._add(part, rate, now)
+
+    def take_over(self, held: ChunkRanges, rate: float | None, now: float) -> Part | None:
+        """The end of the part that would take longest, so much that both are done at about the same time;
+        all of it from one that is stuck. None where that would gain next to nothing.
+        """
+        slowest = max(
+            (part for part in self.parts if part.may_be_taken_over(now) and part.left & held),
+            key=lambda part: part.seconds_left(now),
+            default=None,
+        )
+        if slowest is None:
+            return None
+        chunks, seconds = count(slowest.left), slowest.seconds_left(now)
+        share = seconds / (seconds + chunks / (rate or FIRST_RATE))
+        if seconds * share < _WORTH_SECONDS:
+            return None
+        ranges = _tail(slowest.left, int(chunks * share)) & held
+        if not ranges:
+            return None
+        if ranges != slowest.left:
+            slowest.left = slowest.left - ranges
+        return self._add(ranges, rate, now)
+
+    def arrived(self, part: Part, chunks: ChunkRanges) -> None:
+        """Some of it is here, whoever else is at it as well."""
+        self.free = self.free - chunks
+        part.came += count(chunks)
+        for each in self.parts:
+            each.left = each.left - chunks
+
+    def give_back(self, part: Part) -> None:
+        """What did not come is free again, unless somebody else is at it."""
+        self.parts.remove(part)
+        left = part.left
+        for each in self.parts:
+            left = left - each.left
+        self.free = self.free | left
+
+    def _add(self, ranges: ChunkRanges, rate: float | None, now: float) -> Part:
+        part = Part(ranges, now, rate or FIRST_RATE, is_rate_known=rate is not None)
+        self.parts.append(part)
+        return part
+
+
+def part_chunks(chunks: float) -> int:
+    """About so many, a power of two: aligned, a part needs few pairs to prove it."""
+    wanted = max(LEAST_CHUNKS, min(MOST_CHUNKS, int(chunks)))
+    return 1 << (wanted.bit_length() - 1)
+
+
+def count(ranges: ChunkRanges) -> int:
+    """Chunks in a set that has an end."""
+    return sum((end or start) - start for start, end in ranges.intervals())
+
+
+def _first_from(ranges: ChunkRanges, start: int) -> tuple[int, int | None]:
+    behind = ranges - ChunkRanges.of(0, start) if start else ranges
+    return next((behind or ranges).intervals())
+
+
+def _tail(ranges: ChunkRanges, chunks: int) -> ChunkRanges:
+    """The last so many chunks, from a group's beginning on; at least the last group."""
+    left = max(chunks, 1)
+    for start, end in reversed(list(ranges.intervals())):
+        last = end or start
+        if last - start >= left:
+            first = -(-(last - left) // GROUP_CHUNKS) * GROUP_CHUNKS
+            if first >= last:
+                first = (last - 1) // GROUP_CHUNKS * GROUP_CHUNKS
+            return ranges & ChunkRanges.of(max(start, first), None)
+        left -= last - start
+    return ranges

@@ -1,0 +1,42 @@
+"""The peers that a fetch may ask. They may change while it runs: others appear, some are gone."""
+
+import asyncio
+from collections.abc import Iterable
+
+from peat_sidecar.ids import EndpointId, PeerAddress
+
+
+class Sources:
+    """Lives on one event loop."""
+
+    def __init__(self, peers: Iterable[PeerAddress] = (), *, patient: bool = False) -> None:
+        self.patient = patient
+        """Whether the fetch waits for peers, or fails when none is left."""
+        self._peers: dict[EndpointId, PeerAddress] = {}
+        self._changed = asyncio.Event()
+        for peer in peers:
+            self.add(peer)
+
+    @property
+    def current(self) -> list[PeerAddress]:
+        """The best first."""
+        return list(self._peers.values())
+
+    def __contains__(self, peer: EndpointId) -> bool:
+        return peer in self._peers
+
+    def add(self, peer: PeerAddress) -> None:
+        """Another one, or one that is reached elsewhere now."""
+        if self._peers.get(peer.endpoint_id) != peer:
+            self._peers[peer.endpoint_id] = peer
+            self._changed.set()
+
+    def remove(self, peer: EndpointId) -> None:
+        """It does not hold the content any more, or is not to be asked."""
+        if self._peers.pop(peer, None) is not None:
+            self._changed.set()
+
+    async def changed(self) -> None:
+        """Waits until they are others than at the last time."""
+        await self._changed.wait()
+        self._changed.clear()

@@ -1,0 +1,222 @@
+"""Work that needs peers: with one across its breaks, with the first of several that can, with all at once.
+
+A peer that breaks off is tried again as long as that makes sense, one that lacks something is left for the
+next one, one that sends wrong bytes is not asked again. What is wrong with content says from whom it is.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+from peat_sidecar.errors import (
+    IntegrityError,
+    NotFound,
+    PeatError,
+    PeerUnavailable,
+    RemoteProtocolError,
+    SourceError,
+)
+from peat_sidecar.ids import EndpointId, PeerAddress
+from peat_sidecar.net import Connection, ConnectionClosed, Pool, StreamEnded, StreamReset
+from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.large_blobs import LargeBlobs
+from peat_sidecar.transfer.patience import Patience
+from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.sources import Sources
+from peat_sidecar.wire import ALPN, ErrorCode
+
+T = TypeVar("T")
+Work = Callable[[Connection], Awaitable[T]]
+_GAIN_BYTES = 16 << 10
+"""Less than this on the wire, with nothing kept, is no gain, nor is as much as came before: a peer could send
+it for ever."""
+_AGAIN_SECONDS = 10.0
+"""Until a peer that failed is tried once more, where peers are waited for."""
+_PEERS_FAULTS = (IntegrityError, RemoteProtocolError, SourceError)
+
+
+class Tries:
+    """For all fetches of the program."""
+
+    def __init__(self, pool: Pool, patience: Callable[[], Patience]) -> None:
+        self._pool = pool
+        self._patience = patience
+
+    async def one(self, peer: PeerAddress, progress: Progress, work: Work[T], *, hurried: bool = False) -> T:
+        """Does work over a connection to the peer, again after each break, as long as that makes sense.
+
+        A peer that was never reached is given up at once: most likely its address is wrong. `hurried`: so is
+        one that breaks off, since there are others.
+        """
+        patience = self._patience()
+        met = False
+        furthest = 0
+        while True:
+            connection: Connection | None = None
+            before, wire_before = progress.done_bytes, progress.wire_bytes
+            try:
+                connection = await self._pool.connection(peer, ALPN)
+                met = True
+                with blaming(peer):
+                    return await work(connection)
+            except StreamReset as reset:
+                if reset.code != ErrorCode.INTERNAL:
+                    raise
+                failure: PeerUnavailable = reset
+            except PeerUnavailable as error:
+                if isinstance(error, ConnectionClosed) and error.code == ErrorCode.PERMISSION:
+                    raise ConnectionClosed(f"{error}, {self._pool.id}", error.code) from None
+                if not met:
+                    raise
+                failure = error
+            if connection is not None and not isinstance(failure, StreamEnded | StreamReset):
+                self._pool.discard(connection)
+            came = progress.wire_bytes - wire_before
+            if progress.done_bytes > before or came >= furthest + _GAIN_BYTES:
+                patience.gained()
+            elif hurried:
+                raise failure
+            furthest = max(furthest, came)
+            progress.waiting_for = f"{failure}; trying again"
+            await patience.bear(failure, reached=connection is not None)
+
+    async def first(self, sources: Sources, progress: Progress, work: Work[T]) -> T:
+        """Does work with one peer after the other, until it succeeds; else the first one's error."""
+        while True:
+            peers = sources.current
+            errors: list[PeatError] = []
+            for peer in peers:
+                try:
+                    return await self.one(peer, progress, work, hurried=len(peers) > 1)
+                except (PeerUnavailable, NotFound, *_PEERS_FAULTS) as error:
+                    errors.append(error)
+            if not sources.patient:
+                raise errors[0] if errors else PeerUnavailable("no peer is known that could be asked")
+            progress.waiting_for = f"{errors[0]}; waiting for peers" if errors else "a peer that holds it"
+            await _within(sources.changed(), _AGAIN_SECONDS)
+
+    async def all(self, sources: Sources, board: Board, progress: Progress) -> None:
+        """Has every peer work on a board, until everything on it is here; who appears meanwhile joins in."""
+        crew = _Crew(self, sources, board, progress)
+        try:
+            await crew.work()
+        finally:
+            await crew.close()
+
+    async def work_on(self, board: Board, peer: PeerAddress, progress: Progress, *, patient: bool) -> None:
+        """One peer's part in `all`."""
+
+        async def more(number: int) -> Connection:
+            return await self._pool.connection(peer, ALPN, number)
+
+        async def work(connection: Connection) -> None:
+            await LargeBlobs(board, connection, more, progress, patient=patient).fetch()
+
+        await self.one(peer, progress, work)
+
+
+class _Crew:
+    """The peers that are at work on one board."""
+
+    def __init__(self, tries: Tries, sources: Sources, board: Board, progress: Progress) -> None:
+        self._tries = tries
+        self._sources = sources
+        self._board = board
+        self._progress = progress
+        self._at_work: dict[asyncio.Task[None], EndpointId] = {}
+        self._away: dict[EndpointId, float] = {}
+        """Peers that failed or lack the rest, and when they are asked again (loop time)."""
+        self._banned: set[EndpointId] = set()
+        self._errors: list[PeatError] = []
+        self._news: asyncio.Task[None] | None = None
+
+    async def work(self) -> None:
+        """Until everything is here. Raises what is wrong with the content or with this side, and when no peer
+        is left and none is waited for, the first peer's error.
+        """
+        while not self._board.is_done:
+            self._engage()
+            if not self._at_work and not self._sources.patient:
+                raise self._why_not()
+            await self._something()
+            if self._board.fault is not None:
+                raise self._board.fault
+
+    async def close(self) -> None:
+        """Ends all of them."""
+        tasks = [*self._at_work, *([self._news] if self._news is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _engage(self) -> None:
+        now = asyncio.get_running_loop().time()
+        busy = set(self._at_work.values())
+        for peer in self._sources.current:
+            id = peer.endpoint_id
+            if id in busy or id in self._banned or self._away.get(id, 0.0) > now:
+                continue
+            work = self._tries.work_on(self._board, peer, self._progress, patient=self._sources.patient)
+            self._at_work[asyncio.create_task(work, name=f"fetch from {id.short}")] = id
+        if not self._at_work and self._sources.patient:
+            self._progress.waiting_for = "a peer that holds the rest"
+
+    async def _something(self) -> None:
+        """Waits until a peer is through or fails, or others appear, or one may be asked again."""
+        if self._news is None or self._news.done():
+            self._news = asyncio.create_task(self._sources.changed(), name="look for other peers")
+        now = asyncio.get_running_loop().time()
+        again = [at - now for at in self._away.values() if at > now]
+        await asyncio.wait(
+            [*self._at_work, self._news],
+            timeout=min(again, default=None),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if self._news.done():
+            self._board.tell()
+            self._away = {id: at for id, at in self._away.items() if id in self._sources}
+        for task in [task for task in self._at_work if task.done()]:
+            self._ended(task, self._at_work.pop(task))
+
+    def _ended(self, task: asyncio.Task[None], peer: EndpointId) -> None:
+        if task.cancelled():
+            raise asyncio.CancelledError
+        error = task.exception()
+        if error is None:
+            lacking = self._board.lacking()
+            if lacking:
+                self._errors.append(NotFound(f"peer {peer.short} holds {lacking}"))
+        elif isinstance(error, PeerUnavailable | NotFound):
+            self._errors.append(error)
+        elif isinstance(error, _PEERS_FAULTS) and self._board.fault is None:
+            self._banned.add(peer)
+            self._errors.insert(0, error)
+        else:
+            raise error
+        waits = _AGAIN_SECONDS if self._sources.patient else float("inf")
+        self._away[peer] = asyncio.get_running_loop().time() + waits
+
+    def _why_not(self) -> PeatError:
+        if self._errors:
+            return self._errors[0]
+        return PeerUnavailable("no peer is known that could be asked")
+
+
+@contextlib.contextmanager
+def blaming(peer: PeerAddress) -> Iterator[None]:
+    """What is wrong with content says from whom it is."""
+    name = f"peer {peer.endpoint_id.short}"
+    try:
+        yield
+    except _PEERS_FAULTS as error:
+        if name in str(error):
+            raise
+        blamed: PeatError = type(error)(f"from {name}: {error}")
+        raise blamed from None
+
+
+async def _within(wait: Awaitable[None], seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wait
