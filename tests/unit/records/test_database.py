@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.signed_records import NOW, deliver, everything, node, said, signer, sync, view
 
-from peat_sidecar.errors import ConfigError, PeatError, StoreFailed, StoreFull
+from peat_sidecar.errors import ConfigError, StoreFailed, StoreFull
 from peat_sidecar.records import FaultKind, Records
 
 A = signer("a")
@@ -299,5 +299,3 @@ def test_damaged_bodies_are_noticed(one: Records, other: Records) -> None:
     one._database._connection.execute("UPDATE records SET body = x'00ff'")
     with pytest.raises(StoreFailed, match="damaged"):
         one.put("notes", "n", {"x": 2})
-    with pytest.raises(PeatError):
-        one.ban(A.id)
