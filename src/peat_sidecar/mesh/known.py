@@ -54,6 +54,11 @@ class KnownPeer:
         """By people: it is not forgotten."""
         return bool(_FOR_GOOD & self.found.keys())
 
+    @property
+    def is_close(self) -> bool:
+        """Somebody has named it, found it nearby, or it has come by itself: more than a record tells of it."""
+        return bool(self.found.keys() - {"record"})
+
 
 class KnownPeers:
     """The table."""

@@ -182,8 +182,6 @@ class Peers:
         if not peer.addresses or self._is_own(id) or self._admissions.is_shut_out(id):
             return
         is_new = self._learn(peer, source)
-        if source == "record":
-            return
         self._keep(id)
         row = self._known.get(id)
         if row is not None and (is_new or not row.refuses):
@@ -347,7 +345,7 @@ class Peers:
     def _keep(self, peer: EndpointId) -> None:
         """Has it dialled from now on, where there is a point."""
         row = self._known.get(peer)
-        if row is not None and row.addresses and self.admits(peer, MESH_ALPN):
+        if row is not None and row.is_close and row.addresses and self.admits(peer, MESH_ALPN):
             self._dialler.keep(peer)
 
     def _forget(self, peer: EndpointId) -> None:

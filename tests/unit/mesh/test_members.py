@@ -308,7 +308,7 @@ async def test_reach_makes_sure_of_a_session_first(tmp_path: Path) -> None:
             formation=fleet(), sleep=time.sleep, clock=time.clock, connect_timeout_seconds=0.05
         )
         other = await made.join(formation=fleet())
-        one.peers.discovered(PeerAddress(other.id, ("127.0.0.1:1",)), "record")
+        one.peers.discovered(PeerAddress(other.id, ("127.0.0.1:1",)), "dns")
         await until(lambda: bool(info(one, other).last_error))
         with pytest.raises(PeerUnavailable, match="did not answer"):
             await bounded(one.peers.reach(other.id))
@@ -318,6 +318,20 @@ async def test_reach_makes_sure_of_a_session_first(tmp_path: Path) -> None:
         await one.meets(other)
         with pytest.raises(PeerUnavailable, match="not known here"):
             await bounded(one.peers.reach(STRANGER))
+
+
+async def test_whom_only_a_record_names_is_dialled_when_it_is_needed(tmp_path: Path) -> None:
+    async with crew(tmp_path) as made:
+        other = await made.join(formation=fleet())
+        one = await made.join(formation=fleet())
+        one.peers.discovered(other.address, "record")
+        one.peers.recheck()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not one.peers._dialler.is_dialling(other.id)
+        assert not one.peers.sessions()
+        assert await bounded(one.peers.reach(other.id)) == other.address
+        await one.meets(other)
 
 
 async def test_without_a_formation_reach_gives_the_address(tmp_path: Path) -> None:
