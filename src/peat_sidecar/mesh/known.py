@@ -56,7 +56,7 @@ class KnownPeer:
 
     @property
     def is_close(self) -> bool:
-        """Somebody has named it, found it nearby, or it has come by itself: more than a record tells of it."""
+        """Somebody has named it, or found it nearby, or it came by itself: not only a record tells of it."""
         return bool(self.found.keys() - {"record"})
 
 
