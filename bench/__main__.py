@@ -24,6 +24,8 @@ from tests.support.real_files import real_file
 from bench.fetching import fetch_rows, serve_rows
 from bench.importing import export_rows, import_rows
 from bench.measurement import Report, parse_size, size_text
+from bench.mesh import mesh_rows
+from bench.records import record_rows
 from bench.setting import Content, Setting
 from bench.small import idle_rows, small_blob_rows
 from bench.wire_cost import wire_rows
@@ -39,6 +41,8 @@ _UNSIZED: dict[str, Callable[[Setting], Awaitable[None]]] = {
     "small": small_blob_rows,
     "idle": idle_rows,
     "wire": wire_rows,
+    "records": record_rows,
+    "mesh": mesh_rows,
 }
 
 
