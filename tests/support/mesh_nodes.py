@@ -337,6 +337,20 @@ def layer(number: int, size: int = 40_000) -> bytes:
     return real_bytes(size, number * size)
 
 
+async def calm(*nodes: MeshNode) -> None:
+    """Until their loops have looked at everything and wait for something new."""
+    quiet = 0
+
+    def is_quiet() -> bool:
+        nonlocal quiet
+        wakes = [each._wake for node in nodes for each in (node.p.wants, node.p.replicator, node.p.announcer)]
+        is_waiting = all(wake.is_waiting and not wake._event.is_set() for wake in wakes)
+        quiet = quiet + 1 if is_waiting else 0
+        return quiet > 20
+
+    await until(is_quiet)
+
+
 async def wanted(node: MeshNode, name: str, state: str) -> None:
     """Until the want of that name is in that state."""
     await until(lambda: any(each.state == state for each in node.p.wants.list() if each.name == name))

@@ -40,8 +40,12 @@ class Arrivals:
         self._exports = exports
         self._contents = ContentsReader(store)
 
-    def name_for(self, offer: Offer) -> str | None:
-        """What a package is listed as while it is fetched; None: by its root alone."""
+    def expect(self, offer: Offer, row: WantRow) -> str | None:
+        """A fetch begins: it is a replica from the first moment that it can be listed, as what is returned;
+        None: by its root alone.
+        """
+        if self._replica(offer.collection) is None and self._store.package(offer.collection) is None:
+            self._remember(offer, row)
         taken = self._store.package(offer.listed_as) if offer.listed_as else None
         if taken is not None and taken.root.digest != offer.root:
             return offer.pinned_as

@@ -87,7 +87,7 @@ class Fetch:
         progress.waiting_for = f"a connection to peer {self.holder.endpoint_id.short}"
         peer = await peers.reach(self.holder.endpoint_id)
         progress.waiting_for = ""
-        name = await asyncio.to_thread(arrivals.name_for, offer)
+        name = await asyncio.to_thread(arrivals.expect, offer, self.row)
         work = getter.fetch_package(
             offer.collection,
             peer,

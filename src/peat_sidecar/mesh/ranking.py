@@ -47,8 +47,10 @@ class Ranked:
     """The first to want first, those that are here included."""
     evicted: tuple[BlobHash, ...]
     """Packages of the policy's that have no room any more."""
-    cut: int
+    cut: int = 0
     """Packages that a rule fits and that have no room."""
+    out: int = 0
+    """Packages that a rule fits and that were taken out."""
 
 
 def newest(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -75,7 +77,7 @@ def ranked(
     chosen: list[Candidate] = []
     seen: set[BlobHash] = set()
     evicted: list[BlobHash] = []
-    cut = 0
+    cut = out = 0
     for each in sorted(newest(candidates), key=lambda one: one.rank):
         collection = each.offer.collection
         here = held.get(collection)
@@ -83,6 +85,7 @@ def ranked(
         if collection in seen:
             costs = 0
         elif here is None and collection in unwanted:
+            out += 1
             continue
         if quota_bytes and costs > left:
             cut += 1
@@ -97,4 +100,4 @@ def ranked(
             evicted.append(collection)
         else:
             left -= here.bytes
-    return Ranked(tuple(chosen), tuple(evicted), cut)
+    return Ranked(tuple(chosen), tuple(evicted), cut, out)

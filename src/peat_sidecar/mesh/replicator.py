@@ -7,7 +7,7 @@ count may be others. Nothing is done twice for one change, also across restarts.
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -93,8 +93,9 @@ class Replicator:
         self._removed: set[BlobHash] = set()
         """Of the store, since the last look."""
         self._index: dict[str, Candidate] = {}
-        self._last = Ranked((), (), 0)
+        self._last = Ranked((), ())
         self._coming = 0
+        wants.on_change(self._wake.set)
         wants.on_cancel(self._want_cancelled)
 
     @property
@@ -104,7 +105,8 @@ class Replicator:
             return "nothing is fetched by itself; no rule is set"
         chosen = len(self._last.chosen)
         text = f"{chosen} packages are wanted, {chosen - self._coming} are here"
-        return f"{text}, {self._last.cut} have no room" if self._last.cut else text
+        text += f", {self._last.cut} have no room" if self._last.cut else ""
+        return text + (f", {self._last.out} were taken out" if self._last.out else "")
 
     def look_again(self) -> None:
         """Whose documents count may have changed; from any thread."""
@@ -144,13 +146,18 @@ class Replicator:
 
     def _reconcile(self) -> None:
         self._follow_records()
+        coming = {offer.collection for offer, _ in self._wants.open_offers()}  # what comes now is here below
         packages = self._store.packages()
-        replicas = self._replicas({package.collection for package in packages})
+        replicas = self._replicas({package.collection for package in packages}, coming)
         unwanted = {each.collection for each in replicas.values() if each.unwanted_by}
+        arriving = {
+            want.name for want in self._wants.list() if want.origin == "policy" and want.state != "done"
+        }
         held: dict[BlobHash, Held] = {}
         for package in packages:
             row = replicas.get(package.collection)
-            held[package.collection] = Held(package.bytes, row is not None and row.origin == "policy")
+            by_policy = row.origin == "policy" if row is not None else str(package.collection) in arriving
+            held[package.collection] = Held(package.bytes, by_policy)
         self._last = ranked(self._index.values(), held, unwanted, self._quota_bytes)
         for collection in self._last.evicted:
             self._evict(replicas[collection], packages)
@@ -182,10 +189,12 @@ class Replicator:
         if choice is not None:
             self._index[doc_id] = Candidate(offer, choice)
 
-    def _replicas(self, here: set[BlobHash]) -> dict[BlobHash, ReplicaRow]:
+    def _replicas(
+        self, here: Collection[BlobHash], coming: Collection[BlobHash]
+    ) -> dict[BlobHash, ReplicaRow]:
         """Those that there are. What a person took out is marked, and marks that mean nothing any more go."""
         with self._lock:
-            added, removed = self._added, self._removed - here
+            added, removed = self._added, self._removed.difference(here)
             self._added, self._removed = set(), set()
         offers = {each.offer.collection: each.offer for each in self._index.values()}
         before = {row.collection: row for row in self._state.replicas()}
@@ -198,10 +207,10 @@ class Replicator:
                     kept = None if collection in added else replace(row, unwanted_by="")
             elif row.unwanted_by:
                 kept = row if row.unwanted_by == self._digest and collection in offers else None
-            else:
-                kept = (
-                    replace(row, unwanted_by=self._digest) if collection in removed & offers.keys() else None
-                )
+            elif collection in removed and collection in offers:
+                kept = replace(row, unwanted_by=self._digest)
+            elif collection not in coming:
+                kept = None
             if kept is None:
                 self._state.remove_replica(collection)
                 continue

@@ -17,6 +17,8 @@ class Wake:
         self._loop = asyncio.get_running_loop()
         self._sleep = sleep
         self._event = asyncio.Event()
+        self.is_waiting = False
+        """Its loop has looked at everything, and nothing has changed since."""
 
     def set(self) -> None:
         """From any thread, and after the event loop has ended."""
@@ -25,10 +27,12 @@ class Wake:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Until something has changed, or that time is over."""
+        self.is_waiting = not self._event.is_set()
         if seconds is None:
             await self._event.wait()
-        elif not self._event.is_set():
+        elif self.is_waiting:
             await _first(self._event.wait(), self._sleep(max(0.0, seconds)))
+        self.is_waiting = False
         self._event.clear()
 
 

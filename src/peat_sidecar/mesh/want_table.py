@@ -17,6 +17,7 @@ from peat_sidecar.state import State, WantRow
 
 OPEN_LIMIT = 10_000
 _NAME_LIMIT = 512
+_CANCELLED = "it was cancelled"
 _NO_ROOT = Digest("sha256", "0" * 64)
 
 
@@ -78,10 +79,14 @@ class WantTable:
 
     def cancel(self, id: str) -> Want:
         """Ends a want; what has come stays. What policy wanted is not wanted again. `NotFound`."""
-        want, offer = self._remove(id)
-        for listener in self._cancelled:
+        with self._lock:
+            entry = self._known(id)
+            want, offer = entry.view(), entry.offer
+        for listener in self._cancelled:  # before it is gone, or the policy would want it again
             listener(want, offer)
-        return want
+        with suppress(NotFound):  # the policy may have dropped it by now
+            return self._remove(id)
+        return replace(want, why=_CANCELLED)
 
     def drop(self, id: str) -> None:
         """For the policy, which does not want it any more; nothing when it is not there."""
@@ -109,7 +114,7 @@ class WantTable:
         self._changed = (*self._changed, listener)
 
     def on_cancel(self, listener: Callable[[Want, Offer | None], None]) -> None:
-        """Called for each one that a caller has cancelled, in the caller's thread."""
+        """Called for each one that a caller cancels, in the caller's thread."""
         self._cancelled = (*self._cancelled, listener)
 
     # for the loop
@@ -136,16 +141,15 @@ class WantTable:
             raise NotFound(f"there is no want {id[:64]!r}; list them to see which there are")
         return entry
 
-    def _remove(self, id: str) -> tuple[Want, Offer | None]:
+    def _remove(self, id: str) -> Want:
         with self._lock:
             entry = self._known(id)
             self._state.remove_want(id)
-            entry.why = "it was cancelled"
             want = entry.view()
             if not entry.row.done:
-                want = replace(want, state="waiting", why=entry.why)
+                want = replace(want, state="waiting", why=_CANCELLED)
             entry.gone = True
             del self._entries[id]
         self._removed(entry)
         self._look_again()
-        return want, entry.offer
+        return want
