@@ -27,6 +27,7 @@ class Upkeep:
         forget_days: float,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`sessions`: who is connected, and so heard of."""
         self._records = records
@@ -34,6 +35,8 @@ class Upkeep:
         self._forget_seconds = forget_days * _DAY_SECONDS
         self._sleep = sleep
         self._now = now
+        self._clock = clock
+        self._began = clock()
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -48,5 +51,7 @@ class Upkeep:
         for peer in connected:
             self._records.heard(peer)
         self._records.review()
+        if self._clock() - self._began < _DAY_SECONDS:
+            return  # it may have been off for long, or its clock wrong: first others are heard
         if forgotten := self._records.forget_unheard(self._now() - self._forget_seconds):
             _log.info("records of nodes that were not heard of are dropped", records=forgotten)

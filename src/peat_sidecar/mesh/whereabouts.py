@@ -7,8 +7,10 @@ has no session at all: who lost all the peers that it was told of finds its way 
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
@@ -19,6 +21,9 @@ from peat_sidecar.records import Change, Document, Records
 
 NODES = "nodes"
 _ENDPOINT = "endpoint_addr"
+_ALIVE = "alive_on"
+"""A date: a sign of life once a day, since who says nothing for long is forgotten."""
+_DAY_SECONDS = 86_400
 _LOOK_SECONDS = 60.0
 """Between looks at this node's own addresses, and at whether it is alone."""
 _AT_ONCE = 3
@@ -50,6 +55,7 @@ class Whereabouts:
         *,
         about: Mapping[str, str],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """`own` gives this node's id and addresses as they are now; `about`: what else the document says."""
         self._agent_id = agent_id
@@ -58,6 +64,7 @@ class Whereabouts:
         self._own = own
         self._about = dict(about)
         self._sleep = sleep
+        self._now = now
         self._lock = threading.Lock()
         self._ids: dict[str, EndpointId] = {}
         """Agent id -> endpoint id, as the nodes say."""
@@ -136,7 +143,11 @@ class Whereabouts:
         self._records.put(NODES, self._agent_id, fields | self._fields())
 
     def _fields(self) -> dict[str, str]:
-        return {**self._about, _ENDPOINT: str(self._own())}
+        own = self._own()
+        # Each at its own time of day, so that a large formation does not speak up all at once.
+        offset = int.from_bytes(own.endpoint_id.value[:4], "big") % _DAY_SECONDS
+        day = datetime.fromtimestamp(self._now() - offset, UTC).date()
+        return {**self._about, _ENDPOINT: str(own), _ALIVE: day.isoformat()}
 
     def _heed(self, document: Document) -> None:
         said = document.fields.get(_ENDPOINT)

@@ -12,15 +12,24 @@ OWN, OTHER = Signer(bytes([1]) * 32), Signer(bytes([2]) * 32)
 DAY = 86_400.0
 
 
-async def turn(records: Records, now: float, connected: frozenset[EndpointId] = frozenset()) -> None:
-    """One turn of the loop at that time."""
+async def turn(
+    records: Records,
+    now: float,
+    connected: frozenset[EndpointId] = frozenset(),
+    *,
+    up_seconds: float = 2 * DAY,
+) -> None:
+    """One turn of the loop at that time, by a program that has run for so long."""
     slept = asyncio.Event()
 
     async def sleep(_: float) -> None:
         slept.set()
         await asyncio.Event().wait()
 
-    upkeep = Upkeep(records, lambda: connected, forget_days=30, sleep=sleep, now=lambda: now)
+    clock = iter((0.0, up_seconds))
+    upkeep = Upkeep(
+        records, lambda: connected, forget_days=30, sleep=sleep, now=lambda: now, clock=lambda: next(clock)
+    )
     running = asyncio.create_task(upkeep.run())
     await bounded(slept.wait())
     running.cancel()
@@ -42,6 +51,8 @@ async def test_who_was_not_heard_of_is_forgotten_and_who_is_connected_is_not(tmp
     await turn(own, clock[0], frozenset({OTHER.id}))
     assert own.get("notes", "one") is not None, "it is there, and has nothing new to say"
     clock[0] += 31 * DAY
+    await turn(own, clock[0], up_seconds=DAY / 2)
+    assert own.get("notes", "one") is not None, "after a start others are heard first"
     await turn(own, clock[0])
     assert own.get("notes", "one") is None
     own.close()

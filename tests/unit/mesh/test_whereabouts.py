@@ -41,12 +41,16 @@ class Turns:
 
     def __init__(self) -> None:
         self.slept = 0
+        self.seconds = 1_790_000_000.0
         self._go = asyncio.Event()
 
     async def sleep(self, _: float) -> None:
         self.slept += 1
         await self._go.wait()
         self._go.clear()
+
+    def now(self) -> float:
+        return self.seconds
 
     def turn(self) -> None:
         self._go.set()
@@ -76,6 +80,7 @@ def whereabouts(records: Records, table: Table, turns: Turns, addresses: list[st
         lambda: PeerAddress(OWN.id, tuple(addresses)),
         about={"version": "1"},
         sleep=turns.sleep,
+        now=turns.now,
     )
 
 
@@ -96,6 +101,7 @@ async def test_own_addresses_are_said_and_follow_changes(records: Records) -> No
         "agent_id": "ship",
         "version": "1",
         "endpoint_addr": f"{OWN.id}@192.0.2.1:4433",
+        "alive_on": "2026-09-20",
     }
     addresses[:] = ["192.0.2.7:4433"]
     turns.turn()
@@ -107,6 +113,10 @@ async def test_own_addresses_are_said_and_follow_changes(records: Records) -> No
     turns.turn()
     await until(lambda: turns.slept == 3)
     assert records.heads()[OWN.id].sequence == head, "the same again is not written"
+    turns.seconds += 86_400
+    turns.turn()
+    await until(lambda: turns.slept == 4)
+    assert records.heads()[OWN.id].sequence > head, "once a day it is"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
