@@ -129,7 +129,8 @@ def _print_peer(peer: Json) -> None:
     else:
         again = peer.get("nextDialSeconds", 0.0)
         print_line("  not connected" + (f", dialled again in {duration(again)}" if again else ""))
-    member = ", exchanges documents" if peer.get("member") else ""
+    exchanges = ", exchanges documents" if peer.get("connected") else ", has proven the key"
+    member = exchanges if peer.get("member") else ""
     if peer.get("source"):
         print_line(f"  {_SOURCES.get(peer['source'], peer['source'])}{member}")
     if peer.get("addresses"):

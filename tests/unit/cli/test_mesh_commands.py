@@ -357,7 +357,7 @@ def test_peers(cli: Cli, answers: Answers) -> None:
         {
             "peers": [
                 {"endpointId": ID, "connected": True, "source": "mdns", "member": True},
-                {"endpointId": ID, "source": "named", "nextDialSeconds": 12.0},
+                {"endpointId": ID, "source": "named", "nextDialSeconds": 12.0, "member": True},
                 {"endpointId": ID, "source": "inbound", "banned": True},
             ]
         },
@@ -365,7 +365,7 @@ def test_peers(cli: Cli, answers: Answers) -> None:
     code, text, _ = cli("peers")
     assert code == 0
     assert "found on the local network, exchanges documents" in text
-    assert "not connected, dialled again in 12 s" in text
+    assert "not connected, dialled again in 12 s\n  named here, has proven the key\n" in text
     assert "  banned\n  came by itself" in text
 
 
