@@ -169,3 +169,16 @@ def test_an_own_record_from_a_wrong_time_that_comes_back(one: Records) -> None:
     assert document is not None
     assert document.clock == clock_at(NOW) + 1
     assert one.heads()[one.id].sequence == clock_at(NOW + YEAR) + 1
+
+
+def test_what_was_read_is_overwritten_even_after_a_wrong_time(one: Records, time: Time) -> None:
+    """The clock of a wrong time is forgotten, those of others are not."""
+    time.now = NOW + YEAR
+    one.put("notes", "m", {})
+    time.now = NOW
+    deliver(one, [said(A, "notes", "n", {"x": "a"}, at=NOW + 3600)])
+    deliver(one, [said(B, "notes", "gone", {}, at=NOW + 3600), said(B, "notes", "n", {}, at=NOW - 1)])
+    assert one.put("notes", "n", {"x": "mine"})
+    assert one.delete("notes", "gone")
+    assert view(one)["notes", "n"] == {"x": "mine"}
+    assert ("notes", "gone") not in view(one)
