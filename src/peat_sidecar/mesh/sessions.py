@@ -43,7 +43,7 @@ class Session:
 
     def outlives(self, new: "Session") -> bool:
         """Whether a newer one to the same peer is closed rather than this one."""
-        if self.connection.is_closed or new.dialer == self.dialer:
+        if self.connection.is_closed:
             return False
         return new.began_at - self.began_at < RACE_SECONDS and self.dialer < new.dialer
 

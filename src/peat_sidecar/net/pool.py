@@ -70,13 +70,11 @@ class Pool:
         if dial is None:
             dial = self._dials[key] = asyncio.create_task(self._dial(peer, key), name="dial")
             dial.add_done_callback(_retrieve)
-        try:
-            # Shielded: one who gives up must not take the connection away from the others who wait for it.
-            return await asyncio.shield(dial)
-        except asyncio.CancelledError:
-            if dial.cancelled():
-                raise PeerUnavailable(f"dialling peer {peer.endpoint_id.short} was given up here") from None
-            raise
+        # Not awaited itself: one who gives up must not take the connection away from others who wait for it.
+        await asyncio.wait({dial})
+        if dial.cancelled():
+            raise PeerUnavailable(f"dialling peer {peer.endpoint_id.short} was given up here")
+        return dial.result()
 
     def find(self, peer: EndpointId, alpn: bytes) -> Connection | None:
         """The open connection to a peer, if there is one; nothing is dialled."""

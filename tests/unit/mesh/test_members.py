@@ -386,6 +386,23 @@ async def test_a_member_that_leaves_the_roster_loses_everything(tmp_path: Path, 
         await one.meets(other)
 
 
+async def test_one_that_leaves_the_roster_in_the_middle_of_its_handshake(tmp_path: Path) -> None:
+    """Before anybody has said `recheck`."""
+    async with crew(tmp_path) as made:
+        other = await made.join(formation=fleet())
+        roster = {other.id}
+        one = await made.join(formation=fleet(), may_join=roster.__contains__)
+        connection = await bounded(other.endpoint.connect(one.address, MESH_ALPN))
+        await until(lambda: one.peers.half_open == 1)
+        roster.clear()
+        stream = await connection.open_stream()
+        await members.prove_as_dialer(fleet(), stream, other.id, one.id)
+        assert "permission" in await bounded(connection.closed())
+        assert one.peers.handshakes.refused == 1
+        roster.add(other.id)
+        assert not one.peers.admits(other.id, ALPN)
+
+
 async def test_the_same_list_of_peers_may_be_on_all_nodes(tmp_path: Path) -> None:
     async with crew(tmp_path) as made:
         one = await made.join(formation=fleet())

@@ -237,6 +237,21 @@ async def test_one_that_is_released_is_not_dialled_and_whoever_waits_is_told() -
         assert not made.dialler.is_dialling(PEER)
 
 
+async def test_the_end_comes_while_a_dial_is_under_way() -> None:
+    async with far() as made:
+        never = asyncio.Event()
+
+        async def endless(_: EndpointId) -> PeatError | None:
+            await never.wait()
+            return None
+
+        made.dialler._attempt = endless
+        made.dialler.keep(PEER)
+        await until(lambda: made.dialler.is_dialling(PEER))
+        await made.settle()
+        await bounded(made.dialler.stop(), 5)
+
+
 async def test_nothing_is_dialled_before_the_start_or_after_the_end() -> None:
     made = Far(ManualTime())
     made.dialler.keep(PEER)

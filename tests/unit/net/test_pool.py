@@ -159,6 +159,21 @@ async def test_closed_pool_dials_no_more() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_one_who_is_cancelled_with_the_dial_is_cancelled() -> None:
+    """And is not told that the peer is unavailable, upon which it would try again."""
+    _, near, far = made()
+    pool = Pool(near)
+    near.gate.clear()
+    dialling = asyncio.create_task(pool.connection(address_of(far), ALPN))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    dialling.cancel()
+    pool.close_peer(far.id)
+    with pytest.raises(asyncio.CancelledError):
+        await dialling
+    await pool.close()
+
+
 async def test_who_may_not_be_dialled_is_not_connected_to_even_by_a_dial_under_way() -> None:
     _, near, far = made()
     pool = Pool(near)
