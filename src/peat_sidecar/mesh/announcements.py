@@ -233,3 +233,9 @@ def collection_in(fields: Fields) -> str:
     """Of a document; empty for none."""
     content = fields.get("content")
     return str(content.get("collection", "")) if isinstance(content, dict) else ""
+
+
+def is_partial(fields: Fields) -> bool:
+    """Whether a document is of content that was still being fetched."""
+    content = fields.get("content")
+    return isinstance(content, dict) and content.get("state") == "partial"

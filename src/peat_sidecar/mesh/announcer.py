@@ -13,7 +13,14 @@ import structlog
 
 from peat_sidecar.errors import PeatError
 from peat_sidecar.ids import Digest
-from peat_sidecar.mesh.announcements import OF_CONTENT, Announcements, Fields, Sight, collection_in
+from peat_sidecar.mesh.announcements import (
+    OF_CONTENT,
+    Announcements,
+    Fields,
+    Sight,
+    collection_in,
+    is_partial,
+)
 from peat_sidecar.mesh.contents import ContentsReader
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers
 from peat_sidecar.mesh.pulled import PulledPackage
@@ -51,8 +58,8 @@ class KeepsDocuments(Protocol):
 class TellsWanted(Protocol):
     """The part of the wants that is needed here."""
 
-    def open_offers(self) -> Sequence[tuple[Offer, bool]]:
-        """Packages that are wanted and known, and whether some of them has come."""
+    def open_offers(self) -> Sequence[tuple[Offer, bool]] | None:
+        """Packages that are wanted and known, and whether some of them has come; None: not looked up yet."""
         ...
 
     def on_change(self, listener: Callable[[], None]) -> None:
@@ -143,17 +150,23 @@ class Announcer:
             pulled = [each for source in sorted(self._pulled) for each in self._pulled[source]]
             complete = not self._silent
         covered = () if complete else {collection_in(each) for each in known.values() if _WATCHED in each}
-        documents = Announcements(self._sight(known, pulled, covered)).make()
+        wanted = self._wants.open_offers() if self._wants is not None else ()
+        documents = Announcements(self._sight(known, pulled, wanted or (), covered)).make()
         self._faulty &= documents.keys() | known.keys()
         for doc_id, fields in documents.items():
             if known.get(doc_id) != fields and not (not complete and _WATCHED in known.get(doc_id, {})):
                 self._write(doc_id, fields)
         for doc_id in known.keys() - documents.keys():
-            self._take_back(doc_id, known[doc_id], complete)
+            if wanted is not None or not is_partial(known[doc_id]):
+                self._take_back(doc_id, known[doc_id], complete)
         return bool(self._faulty)
 
     def _sight(
-        self, known: Mapping[str, Fields], pulled: Sequence[PulledPackage], covered: Collection[str]
+        self,
+        known: Mapping[str, Fields],
+        pulled: Sequence[PulledPackage],
+        wanted: Sequence[tuple[Offer, bool]],
+        covered: Collection[str],
     ) -> Sight:
         exported: dict[Digest, list[str]] = {}
         for row in self._state.exports():
@@ -165,7 +178,7 @@ class Announcer:
             self._store.packages(),
             self._contents.read,
             {row.collection: row for row in self._state.replicas()},
-            self._wants.open_offers() if self._wants is not None else (),
+            wanted,
             exported,
             known,
             covered,

@@ -14,7 +14,7 @@ from peat_sidecar.errors import (
 )
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.fetching import Fetch
-from peat_sidecar.mesh.providers import Providers
+from peat_sidecar.mesh.providers import Holder, Providers
 from peat_sidecar.mesh.want import Entry
 from peat_sidecar.transfer import Transfer, TransferState
 
@@ -23,6 +23,7 @@ FIRST_ROOM_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 900.0
 CANCELLED_SECONDS = 60.0
 """After its transfer alone was cancelled by a caller."""
+_NODES_OWN = (StoreFull, StoreFailed)
 _RATED_BYTES = 64 << 10
 _RATES_REMEMBERED = 1000
 
@@ -47,8 +48,13 @@ class Endings:
             self.rates[peer] = transfer.bytes_per_second
             if len(self.rates) > _RATES_REMEMBERED:
                 del self.rates[next(iter(self.rates))]
+        others = {each.endpoint_id: each for each in fetch.helpers}
+        for id, fault in fetch.sources.faults.items():
+            if id in others:
+                self._blame_holder(others[id], fetch, fault, gained=moved > 0)
         if transfer.state is TransferState.DONE:
-            self._providers.served(peer)
+            if peer not in fetch.sources.faults:
+                self._providers.served(peer)
             return True
         if transfer.state is TransferState.CANCELLED:
             if not entry.is_stopped:
@@ -70,15 +76,22 @@ class Endings:
 
     def _blame(self, entry: Entry, error: PeatError, fetch: Fetch, *, gained: bool) -> None:
         entry.why = str(error)
+        own = fetch.sources.faults.get(fetch.holder.endpoint_id, error)
+        if isinstance(error, _NODES_OWN) or not self._blame_holder(fetch.holder, fetch, own, gained=gained):
+            self.trouble(entry, error)
+            return
+        entry.waits = 0
+
+    def _blame_holder(self, holder: Holder, fetch: Fetch, error: PeatError, *, gained: bool) -> bool:
+        """Whether it is the holder's fault."""
         collection = fetch.offer.collection
         match error:
             case IntegrityError() | SourceError():
-                self._providers.gave_wrong(fetch.holder, collection)
+                self._providers.gave_wrong(holder, collection)
             case NotFound():
-                self._providers.lacks(fetch.holder, collection)
+                self._providers.lacks(holder, collection)
             case PeerUnavailable() | RemoteProtocolError():
-                self._providers.failed(fetch.holder.endpoint_id, gained=gained)
+                self._providers.failed(holder.endpoint_id, gained=gained)
             case _:
-                self.trouble(entry, error)
-                return
-        entry.waits = 0
+                return False
+        return True

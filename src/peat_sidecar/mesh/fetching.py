@@ -1,11 +1,13 @@
-"""One try to fetch a wanted package from one holder: the work of a transfer.
+"""One try to fetch a wanted package: the work of a transfer.
 
-A holder that falls silent while another could be asked is left; the getter alone would wait for minutes.
+It begins with one holder; all others that are connected, or come to be, help. Where all fall silent and another
+could be asked, it is given up: the getter alone would wait for minutes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from peat_sidecar.errors import PeerUnavailable
@@ -16,7 +18,7 @@ from peat_sidecar.mesh.providers import Holder
 from peat_sidecar.mesh.wake import Sleep
 from peat_sidecar.state import WantRow
 from peat_sidecar.store import StoredPackage
-from peat_sidecar.transfer import Outcome, Progress
+from peat_sidecar.transfer import Outcome, Progress, Sources
 
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = 15
@@ -31,7 +33,7 @@ class FetchesPackages(Protocol):
     async def fetch_package(
         self,
         collection: BlobHash,
-        peer: PeerAddress,
+        peers: Sources,
         progress: Progress,
         *,
         list_as: str | None = None,
@@ -68,8 +70,11 @@ class Fetch:
     row: WantRow
     on_partial: Callable[[], None]
     """Called when it takes long and something has come, again and again."""
-    has_other: Callable[[], bool]
-    """Whether another holder could be asked instead."""
+    others: Callable[[], Sequence[Holder]]
+    """Holders beside it that are connected and can be asked now."""
+    sources: Sources = field(default_factory=Sources)
+    helpers: list[Holder] = field(default_factory=list)
+    """Holders beside it that are asked as well."""
     gained: bool = False
     was_connected: bool = False
     """To the holder, at some time of it."""
@@ -85,12 +90,13 @@ class Fetch:
         """Fetches, names and remembers the package."""
         offer = self.offer
         progress.waiting_for = f"a connection to peer {self.holder.endpoint_id.short}"
-        peer = await peers.reach(self.holder.endpoint_id)
+        self.sources.add(await peers.reach(self.holder.endpoint_id))
+        await self._add_others(peers)
         progress.waiting_for = ""
         name = await asyncio.to_thread(arrivals.expect, offer, self.row)
         work = getter.fetch_package(
             offer.collection,
-            peer,
+            self.sources,
             progress,
             list_as=name,
             expected=offer.root,
@@ -132,7 +138,15 @@ class Fetch:
                 self.on_partial()
             connected = peer in peers.sessions()
             self.was_connected = self.was_connected or connected
+            await self._add_others(peers)
             lost = self.was_connected and not connected
-            if (lost or silent >= SILENT_LOOKS) and self.has_other():
+            if (lost or silent >= SILENT_LOOKS) and self.others():
                 what = "is gone" if lost else "is silent"
                 raise PeerUnavailable(f"peer {peer.short} {what}; another one is asked")
+
+    async def _add_others(self, peers: ReachesPeers) -> None:
+        for other in self.others():
+            if other.endpoint_id not in self.sources:
+                with suppress(PeerUnavailable):  # it has left in this moment
+                    self.sources.add(await peers.reach(other.endpoint_id))
+                    self.helpers.append(other)

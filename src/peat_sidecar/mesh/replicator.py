@@ -146,7 +146,8 @@ class Replicator:
 
     def _reconcile(self) -> None:
         self._follow_records()
-        coming = {offer.collection for offer, _ in self._wants.open_offers()}  # what comes now is here below
+        offers = self._wants.open_offers()  # before the store: what comes in between is there
+        coming = None if offers is None else {offer.collection for offer, _ in offers}
         packages = self._store.packages()
         replicas = self._replicas({package.collection for package in packages}, coming)
         unwanted = {each.collection for each in replicas.values() if each.unwanted_by}
@@ -190,7 +191,7 @@ class Replicator:
             self._index[doc_id] = Candidate(offer, choice)
 
     def _replicas(
-        self, here: Collection[BlobHash], coming: Collection[BlobHash]
+        self, here: Collection[BlobHash], coming: Collection[BlobHash] | None
     ) -> dict[BlobHash, ReplicaRow]:
         """Those that there are. What a person took out is marked, and marks that mean nothing any more go."""
         with self._lock:
@@ -209,7 +210,7 @@ class Replicator:
                 kept = row if row.unwanted_by == self._digest and collection in offers else None
             elif collection in removed and collection in offers:
                 kept = replace(row, unwanted_by=self._digest)
-            elif collection not in coming:
+            elif coming is not None and collection not in coming:
                 kept = None
             if kept is None:
                 self._state.remove_replica(collection)

@@ -29,6 +29,8 @@ class WantTable:
         self._now = now
         self._lock = threading.RLock()
         self._entries = {row.id: Entry(row) for row in state.wants()}
+        self._has_looked = False
+        """Whether it is known what the names of the wants mean."""
         self._changed: tuple[Callable[[], None], ...] = ()
         self._cancelled: tuple[Callable[[Want, Offer | None], None], ...] = ()
 
@@ -101,8 +103,10 @@ class WantTable:
         self._look_again()
         return entry.view()
 
-    def open_offers(self) -> tuple[tuple[Offer, bool], ...]:
-        """Packages that are wanted and known, and whether some of them has come."""
+    def open_offers(self) -> tuple[tuple[Offer, bool], ...] | None:
+        """Packages that are wanted and known, and whether some of them has come; None: not looked up yet."""
+        if not self._has_looked:
+            return None
         with self._lock:
             entries = tuple(self._entries.values())
         return tuple(

@@ -152,6 +152,9 @@ class Wants(WantTable):
             entry.offer, entry.claims = offer, claims
             if here and entry.is_open:
                 await self._settle(entry)
+        if not self._has_looked:
+            self._has_looked = True
+            super()._look_again()
 
     def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool]:
         offer = self._offers.resolve(row.name, arch=row.arch, reference=row.reference)
@@ -179,7 +182,7 @@ class Wants(WantTable):
             holder,
             row,
             on_partial=lambda: self._partial(entry),
-            has_other=lambda: self._has_other(entry, holder),
+            others=lambda: self._others(entry, holder),
             was_connected=holder.connected,
         )
         try:
@@ -246,11 +249,12 @@ class Wants(WantTable):
             entry.is_partial = True
             super()._look_again()
 
-    def _has_other(self, entry: Entry, holder: Holder) -> bool:
-        return any(
-            each.can_be_asked and each.connected and each.endpoint_id != holder.endpoint_id
+    def _others(self, entry: Entry, holder: Holder) -> list[Holder]:
+        return [
+            each
             for each in self._providers.rank(entry.claims)
-        )
+            if each.can_be_asked and each.connected and each.endpoint_id != holder.endpoint_id
+        ]
 
     def _end(self, transfer: Transfer) -> None:
         with suppress(NotFound):

@@ -10,10 +10,10 @@ import pytest
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError, IntegrityError, NotFound, PeerUnavailable, StoreFull
-from peat_sidecar.ids import BlobHash, EndpointId, PeerAddress
+from peat_sidecar.ids import BlobHash, EndpointId
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.state import State, WantRow
-from peat_sidecar.transfer import Getter, Progress
+from peat_sidecar.transfer import Getter, Progress, Sources
 from peat_sidecar.wire import parse_hash_sequence
 from tests.support.mesh_nodes import Mesh, MeshNode, layer, mesh, wanted
 from tests.support.nodes import content, until
@@ -34,17 +34,17 @@ class Held:
         """Bytes come all the time."""
 
     async def fetch_package(
-        self, collection: BlobHash, peer: PeerAddress, progress: Progress, **more: Any
+        self, collection: BlobHash, peers: Sources, progress: Progress, **more: Any
     ) -> Any:
         self.fetches.append(collection)
-        self.peers.append(peer.endpoint_id)
+        self.peers.append(peers.current[0].endpoint_id)
         if self.errors:
             raise self.errors.pop(0)
         progress.done_bytes = 10
         while not self.gate.is_set():
             progress.wire_bytes += self.moves
             await asyncio.sleep(0)
-        return await self._getter.fetch_package(collection, peer, progress, **more)
+        return await self._getter.fetch_package(collection, peers, progress, **more)
 
 
 def held(made: dict[str, Held], name: str) -> Callable[[Getter], Held]:
