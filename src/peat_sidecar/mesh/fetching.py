@@ -1,7 +1,7 @@
 """One try to fetch a wanted package: the work of a transfer.
 
-It begins with one holder; all others that are connected, or come to be, help. Where all fall silent and another
-could be asked, it is given up: the getter alone would wait for minutes.
+It begins with one holder; all others that are connected, or come to be, help. Where all fall silent and
+another could be asked, it is given up: the getter alone would wait for minutes.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
+from peat_sidecar.errors import PeatError
 from peat_sidecar.ids import EndpointId, PeerAddress
 
 
@@ -12,6 +13,8 @@ class Sources:
     def __init__(self, peers: Iterable[PeerAddress] = (), *, patient: bool = False) -> None:
         self.patient = patient
         """Whether the fetch waits for peers, or fails when none is left."""
+        self.faults: dict[EndpointId, PeatError] = {}
+        """What the last thing was that went wrong with a peer: it was silent, lacked something, or lied."""
         self._peers: dict[EndpointId, PeerAddress] = {}
         self._changed = asyncio.Event()
         for peer in peers:

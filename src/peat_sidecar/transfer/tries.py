@@ -90,6 +90,7 @@ class Tries:
                 try:
                     return await self.one(peer, progress, work, hurried=len(peers) > 1)
                 except (PeerUnavailable, NotFound, *_PEERS_FAULTS) as error:
+                    sources.faults[peer.endpoint_id] = error
                     errors.append(error)
             if not sources.patient:
                 raise errors[0] if errors else PeerUnavailable("no peer is known that could be asked")
@@ -186,14 +187,15 @@ class _Crew:
         if error is None:
             lacking = self._board.lacking()
             if lacking:
-                self._errors.append(NotFound(f"peer {peer.short} holds {lacking}"))
-        elif isinstance(error, PeerUnavailable | NotFound):
-            self._errors.append(error)
-        elif isinstance(error, _PEERS_FAULTS) and self._board.fault is None:
+                error = NotFound(f"peer {peer.short} holds {lacking}")
+        is_lie = isinstance(error, _PEERS_FAULTS) and self._board.fault is None
+        if is_lie:
             self._banned.add(peer)
-            self._errors.insert(0, error)
-        else:
+        elif error is not None and not isinstance(error, PeerUnavailable | NotFound):
             raise error
+        if isinstance(error, PeatError):
+            self._sources.faults[peer] = error
+            self._errors.insert(0 if is_lie else len(self._errors), error)
         waits = _AGAIN_SECONDS if self._sources.patient else float("inf")
         self._away[peer] = asyncio.get_running_loop().time() + waits
 
