@@ -23,6 +23,7 @@ import structlog
 from peat_sidecar.errors import PeerUnavailable, RemoteProtocolError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.sync_asks import Asks
+from peat_sidecar.mesh.sync_frames import joined, size_of
 from peat_sidecar.mesh.sync_holdings import Holdings
 from peat_sidecar.mesh.sync_outbox import Outbox
 from peat_sidecar.mesh.throttle import Throttle
@@ -138,11 +139,11 @@ class Session:
         reader = FrameReader()
         while data := await self._stream.read(_READ_BYTES):
             self._shared.received_bytes += len(data)
-            for number, frame in enumerate(reader.feed(data)):
+            for turn, (frame, count) in enumerate(joined(reader.frames(data))):
                 cost = await self._take(frame) if self._shared.is_active else 0
-                if pause := self._throttle.charge(_FRAME_COST + cost, _now()):
+                if pause := self._throttle.charge(count * _FRAME_COST + cost, _now()):
                     await asyncio.sleep(pause)
-                if number % _FRAMES_AT_A_TIME == 0:
+                if turn % _FRAMES_AT_A_TIME == 0:
                     await asyncio.sleep(0)
 
     async def _take(self, frame: Frame) -> int:
@@ -210,7 +211,7 @@ class Session:
         for batch in batches:  # first, so that what is new does not go back to where it comes from
             self.outbox.view.give(batch.signer, batch.upto)
         async with self._holdings.lock:
-            due = [batch for batch in batches if self._is_due(batch)]
+            due = self._due(batches)
             merged = await self._holdings.merge(due, self.peer) if due else None
         if merged is not None:
             self._look_at(merged.faults)
@@ -218,15 +219,21 @@ class Session:
             self._judge(batch)
         self.outbox.look_for_asks()
         # New records pay for whatever came with them: a peer cannot make those of others.
-        return 0 if merged is not None and merged.new else sum(map(_size, batches))
+        return 0 if merged is not None and merged.new else sum(map(size_of, batches))
 
-    def _is_due(self, batch: WireBatch) -> bool:
-        """Whether it is worth verifying."""
-        head = self._holdings.heads.get(batch.signer, 0)
-        if batch.after > head or batch.signer in self._holdings.unwelcome:
-            return False
-        ask = self._asks.find(self.outbox, batch.signer)
-        return batch.upto > head or (ask is not None and ask.repairs)
+    def _due(self, batches: Iterable[WireBatch]) -> list[WireBatch]:
+        """Those that are worth verifying."""
+        due = []
+        heads: dict[EndpointId, int] = {}  # as they will be
+        for batch in batches:
+            signer = batch.signer
+            head = heads.get(signer, self._holdings.heads.get(signer, 0))
+            ask = self._asks.find(self.outbox, signer)
+            helps = batch.upto > head or (ask is not None and ask.repairs)
+            if helps and batch.after <= head and signer not in self._holdings.unwelcome:
+                heads[signer] = max(head, batch.upto)
+                due.append(batch)
+        return due
 
     def _look_at(self, faults: Iterable[Fault]) -> None:
         for fault in faults:
@@ -297,7 +304,3 @@ class Session:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _size(batch: WireBatch) -> int:
-    return sum(len(record.body) + len(record.signature) for record in batch.records)

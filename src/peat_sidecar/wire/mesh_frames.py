@@ -8,7 +8,7 @@ there; a reader holds one incomplete frame, an inflated payload has a limit of i
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -153,14 +153,18 @@ class FrameReader:
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that these bytes complete; `RemoteProtocolError` for what is none."""
+        return list(self.frames(data))
+
+    def frames(self, data: bytes) -> Iterator[Frame]:
+        """As `feed`, one at a time, to be taken to the end: a few bytes may inflate to many."""
         self._buffer += data
-        frames: list[Frame] = []
         position = 0
-        while (end := self._end_of_frame(position)) is not None:
-            frames.append(_parse_frame(bytes(self._buffer[position + _LENGTH.size : end])))
-            position = end
-        del self._buffer[:position]
-        return frames
+        try:
+            while (end := self._end_of_frame(position)) is not None:
+                begin, position = position + _LENGTH.size, end
+                yield _parse_frame(bytes(self._buffer[begin:end]))
+        finally:
+            del self._buffer[:position]
 
     def _end_of_frame(self, position: int) -> int | None:
         """Where the frame at a position ends; None when it is not all here."""

@@ -297,8 +297,9 @@ async def test_the_same_records_again_and_again(tmp_path: Path) -> None:
     async with mesh(tmp_path) as made:
         victim, friend = await honest_pair(made)
         friend.put("notes", "a", text="x" * 1000)
-        await made.equal([victim, friend])
         batch = wire(friend.records.since(friend.signer.id, 0))
+        friend.put("notes", "a", text="y" * 1000)
+        await made.equal([victim, friend])
         peer = await made.hostile(victim)
         await peer.meet()
         for _ in range(1000):

@@ -7,9 +7,10 @@ import pytest
 from peat_sidecar.errors import RemoteProtocolError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.sync_asks import WINDOW, Asks
+from peat_sidecar.mesh.sync_frames import JOINED_BYTES, joined, size_of
 from peat_sidecar.mesh.sync_view import SIGNERS_LIMIT, PeerView
 from peat_sidecar.mesh.throttle import BURST_BYTES, BYTES_PER_SECOND, Throttle
-from peat_sidecar.wire import WireHead
+from peat_sidecar.wire import Batches, Want, WireBatch, WireHead, WireRecord
 
 A, B, C, D = (EndpointId(letter * 32) for letter in (b"a", b"b", b"c", b"d"))
 QUIET = 30.0
@@ -132,6 +133,21 @@ def test_signers_are_limited() -> None:
         view.tell(EndpointId(number.to_bytes(32, "big")), 1)
     with pytest.raises(RemoteProtocolError):
         view.tell(A, 1)
+
+
+def test_batches_are_joined_up_to_a_limit() -> None:
+    def batches(size_bytes: int) -> Batches:
+        return Batches((WireBatch(A, 0, 1, (WireRecord(bytes(64), bytes(size_bytes - 64)),)),))
+
+    small, large, other = batches(100), batches(JOINED_BYTES), Want(())
+    frames = [small, small, other, other, large, small, large, small]
+    got = [
+        (sum(map(size_of, frame.batches)) if isinstance(frame, Batches) else 0, count)
+        for frame, count in joined(frames)
+    ]
+    assert got == [(200, 2), (0, 1), (0, 1), (JOINED_BYTES, 1), (JOINED_BYTES + 100, 2), (100, 1)]
+    assert list(joined([])) == []
+    assert list(joined([Batches(())] * 3)) == [(Batches(()), 3)]
 
 
 def test_throttle() -> None:
