@@ -97,6 +97,8 @@ class IrohConnection:
             rtt_seconds=None if rtt_milliseconds is None else rtt_milliseconds / 1000,
             sent_bytes=inner.udp_tx_bytes,
             received_bytes=inner.udp_rx_bytes,
+            sent_datagrams=inner.udp_tx_datagrams,
+            received_datagrams=inner.udp_rx_datagrams,
             lost_packets=inner.lost_packets,
             lost_bytes=inner.lost_bytes,
         )

@@ -4,10 +4,14 @@ Every wait ends: reads and writes by the stall time, dialling and opening by the
 `accept_stream` and `closed` end with the endpoint or the connection.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from peat_sidecar.ids import EndpointId, PeerAddress
+
+HEADER_BYTES = 28
+"""Of IPv4 and UDP, before each datagram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +23,20 @@ class ConnectionStats:
     sent_bytes: int
     """UDP payload sent, repetitions included."""
     received_bytes: int
+    sent_datagrams: int
+    received_datagrams: int
     lost_packets: int
     lost_bytes: int
+
+    @property
+    def sent_on_wire(self) -> int:
+        """With the headers of IPv4 and UDP."""
+        return self.sent_bytes + HEADER_BYTES * self.sent_datagrams
+
+    @property
+    def received_on_wire(self) -> int:
+        """With the headers of IPv4 and UDP."""
+        return self.received_bytes + HEADER_BYTES * self.received_datagrams
 
 
 class Stream(Protocol):
@@ -28,6 +44,8 @@ class Stream(Protocol):
 
     stall_seconds: float | None
     """Longest silence that is borne; None (for subscriptions) leaves it to the connection's own 35 s."""
+    heard: Callable[[int], None] | None
+    """Told of all bytes that come, as they come."""
 
     @property
     def remote_id(self) -> EndpointId: ...

@@ -254,7 +254,7 @@ class MemoryConnection:
 
     def stats(self) -> ConnectionStats:
         sent, received = self._traffic()
-        return ConnectionStats(0.0, sent, received, lost_packets=0, lost_bytes=0)
+        return ConnectionStats(0.0, sent, received, 0, 0, lost_packets=0, lost_bytes=0)
 
     def _stream(self, halves: _Halves) -> WatchedStream:
         return WatchedStream(

@@ -85,6 +85,7 @@ class WatchedStream:
         self._receive = receive
         self._reading = Watchdog(stall_seconds)
         self._writing = Watchdog(stall_seconds)
+        self.heard: Callable[[int], None] | None = None
         self._traffic = traffic
         self._ahead = memoryview(b"")
         self._ended = False
@@ -172,7 +173,10 @@ class WatchedStream:
     async def _guard_read(self, step: Coroutine[Any, Any, bytes], moved: Callable[[], int] | None) -> bytes:
         """A step of reading; when it fails, so do all later ones."""
         try:
-            return await self._reading.watch(step, moved)
+            data = await self._reading.watch(step, moved)
+            if self.heard is not None:
+                self.heard(len(data))
+            return data
         except Interrupted:
             raise self._failed_read("was stopped here") from None
         except Stalled:

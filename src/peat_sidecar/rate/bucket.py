@@ -86,10 +86,10 @@ class Side:
     def wait_seconds(self, now: float) -> float:
         """Until something may go; a moment when it is another's turn."""
         wait = self._bucket.wait_seconds(now)
-        if wait == 0 and self._bucket.rate is not None:
-            if any(each._wants and each._taken < self._taken for each in self._sides if each is not self):
-                return TURN_SECONDS
-        return wait
+        if wait > 0 or self._bucket.rate is None:
+            return wait
+        others = (each for each in self._sides if each is not self and each._wants)
+        return TURN_SECONDS if any(each._taken < self._taken for each in others) else 0.0
 
     def take(self, size: float, now: float) -> None:
         """Counts bytes that go."""

@@ -47,7 +47,7 @@ class Request:
     """Bytes that a flow wants to send or to ask for."""
 
     flow: Flow
-    size: int
+    size: float
     granted: bool = False
 
 
@@ -128,15 +128,13 @@ class Gate:
 
     # ---- asking
 
-    def ask(self, flow: Flow, size: int) -> Request:
+    def ask(self, flow: Flow, size: float) -> Request:
         """Queues a request; requests of one flow go in order."""
         request = Request(flow, size)
         asking = self._asking[flow.transfer_class]
         if not flow.waiting:
             if all(other.tally is not flow.tally for other in asking):
-                least = min(
-                    (other.tally.served_bytes for other in asking), default=flow.tally.served_bytes
-                )
+                least = min((other.tally.served_bytes for other in asking), default=flow.tally.served_bytes)
                 flow.tally.served_bytes = max(flow.tally.served_bytes, least)
             asking.append(flow)
         flow.waiting.append(request)

@@ -96,7 +96,8 @@ def _parse_window(part: str) -> _Window:
     found = _WINDOW.fullmatch(part)
     if found is None:
         raise ConfigError(
-            f"{part[:80]!r} is no window; one looks like 22:00-06:00 unlimited, or Mon-Fri 08:00-17:00 1 Mbit/s"
+            f"{part[:80]!r} is no window; one looks like 22:00-06:00 unlimited,"
+            " or Mon-Fri 08:00-17:00 1 Mbit/s"
         )
     days = _parse_days(found[1]) if found[1] else frozenset(range(7))
     begin, end = _parse_time(found[2]), _parse_time(found[3])

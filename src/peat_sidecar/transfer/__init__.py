@@ -10,6 +10,7 @@ from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.provider import Provider
 from peat_sidecar.transfer.remover import Removed, remove_package
+from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 
@@ -23,6 +24,7 @@ __all__ = [
     "Progress",
     "Provider",
     "Removed",
+    "Shaper",
     "Sources",
     "Transfer",
     "TransferKind",

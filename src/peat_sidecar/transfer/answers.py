@@ -14,7 +14,7 @@ from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.net import Connection, Stream, StreamReset
 from peat_sidecar.ranges import ChunkRanges
-from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.shaping import Intake, Passage
 from peat_sidecar.wire import SIZE_BYTES, ErrorCode, Get, GetMany, encode_request, parse_size
 
 LONG_SECONDS = 0.5
@@ -40,9 +40,8 @@ class Pace:
 class Answer:
     """One answer. Blobs are read in the order of the request, each to its end."""
 
-    def __init__(self, stream: Stream, progress: Progress, pace: Pace) -> None:
+    def __init__(self, stream: Stream, pace: Pace) -> None:
         self._stream = stream
-        self._progress = progress
         self._pace = pace
         self._peer = stream.remote_id.short
 
@@ -53,7 +52,7 @@ class Answer:
 
         `IntegrityError` when it is another one than expected, or above the limit.
         """
-        size = parse_size(await self._read(SIZE_BYTES))
+        size = parse_size(await self._stream.read_exact(SIZE_BYTES))
         if expected is not None and size != expected:
             raise IntegrityError(
                 f"peer {self._peer} says that blob {blob_hash} has {size} bytes, where it has {expected}"
@@ -73,7 +72,7 @@ class Answer:
             decoder = Decoder(blob_hash, size, ranges, self._pace.run_chunks)
             while needed := decoder.needed:
                 begun = clock()
-                data = await self._read(needed)
+                data = await self._stream.read_exact(needed)
                 self._pace.took(clock() - begun)
                 decoder.run_chunks = self._pace.run_chunks
                 if verified := decoder.feed(data):
@@ -88,42 +87,47 @@ class Answer:
         size = await self.size(blob_hash, expected=expected, limit=limit)
         return b"".join([run.data async for run in self.runs(blob_hash, size, ChunkRanges.all())])
 
-    async def _read(self, length: int) -> bytes:
-        data = await self._stream.read_exact(length)
-        self._progress.wire_bytes += length
-        self._progress.waiting_for = ""
-        return data
-
 
 class Asking:
     """Opens a stream, writes a request and gives its `Answer`; the stream is let go at the end.
 
-    async with Asking(connection, request, progress) as answer: ...
+    async with Asking(connection, request, passage) as answer: ...
     """
 
     def __init__(
         self,
         connection: Connection,
         request: Get | GetMany,
-        progress: Progress,
+        passage: Passage,
         pace: Pace | None = None,
     ) -> None:
         self._connection = connection
         self._request = encode_request(request)
-        self._progress = progress
+        self._passage = passage
         self._pace = pace or Pace()
         self._stream: Stream | None = None
 
     async def __aenter__(self) -> Answer:
         self._stream = await self._connection.open_stream()
+        self._stream.heard = self._passage.heard
         await self._stream.write(self._request)
         await self._stream.finish()
-        return Answer(self._stream, self._progress, self._pace)
+        return Answer(self._stream, self._pace)
 
     async def __aexit__(self, *_: object) -> None:
         if self._stream is not None:
             with contextlib.suppress(PeerUnavailable):
                 await self._stream.stop(_GIVEN_UP)
+
+
+@contextlib.asynccontextmanager
+async def asking(
+    connection: Connection, request: Get | GetMany, intake: Intake, size: int
+) -> AsyncIterator[Answer]:
+    """As `Asking`, once so many bytes may be asked for; that is a guess."""
+    with await intake.enter(connection, size) as passage:
+        async with Asking(connection, request, passage) as answer:
+            yield answer
 
 
 @contextlib.asynccontextmanager

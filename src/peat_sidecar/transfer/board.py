@@ -11,9 +11,9 @@ from itertools import chain
 
 from peat_sidecar.bao import Verified
 from peat_sidecar.errors import IntegrityError, PeatError, Refused
-from peat_sidecar.ranges import ChunkRanges, chunk_count
+from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
-from peat_sidecar.transfer.division import Division, Part
+from peat_sidecar.transfer.division import MOST_CHUNKS, Division, Part
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.wants import Want
@@ -98,22 +98,35 @@ class Board:
             )
         return ""
 
-    async def take(self, held: Held, rate: float | None) -> Taken | None:
+    def may_have(self, held: Held) -> bool:
+        """Whether `take` may find something."""
+        return not self._drained or any(
+            each.division.free & held(each.want) or each.division.parts for each in self._coming
+        )
+
+    async def take(self, held: Held, rate: float | None, most_bytes: int | None = None) -> Taken | None:
         """A part that a peer holds; None when there is none for it now. `rate` is in chunks a second,
         None before it is known."""
+        most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
         now = asyncio.get_running_loop().time()
         while True:
             for coming in self._coming:
                 start = int(self.start * chunk_count(coming.want.size))
                 part = coming.division.take(
-                    held(coming.want), rate, PART_SECONDS, now, start=start, takers=max(1, self.takers)
+                    held(coming.want),
+                    rate,
+                    PART_SECONDS,
+                    now,
+                    start=start,
+                    takers=max(1, self.takers),
+                    most=most,
                 )
                 if part is not None:
                     return _take(coming, part)
             if not await self._open_next():
                 break
         for coming in self._coming:
-            part = coming.division.take_over(held(coming.want), rate, now)
+            part = coming.division.take_over(held(coming.want), rate, now, most=most)
             if part is not None:
                 return _take(coming, part)
         return None

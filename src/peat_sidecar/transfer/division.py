@@ -69,6 +69,7 @@ class Division:
         *,
         start: int = 0,
         takers: int = 1,
+        most: int = MOST_CHUNKS,
     ) -> Part | None:
         """A free part that the taker's peer holds, for so many seconds, and no more than half of a taker's
         share of what is left; the first one from chunk `start` on, then from the beginning. None when there
@@ -77,7 +78,8 @@ class Division:
         there = self.free & held
         if not there:
             return None
-        most = count(there) / (2 * takers) if takers > 1 else MOST_CHUNKS
+        if takers > 1:
+            most = min(most, int(count(there) / (2 * takers)))
         wanted = part_chunks(min((rate or FIRST_RATE) * seconds, most))
         begin, end = _first_from(there, start)
         aligned = begin // wanted * wanted + wanted
@@ -85,7 +87,9 @@ class Division:
         self.free = self.free - part
         return self._add(part, rate, now)
 
-    def take_over(self, held: ChunkRanges, rate: float | None, now: float) -> Part | None:
+    def take_over(
+        self, held: ChunkRanges, rate: float | None, now: float, *, most: int = MOST_CHUNKS
+    ) -> Part | None:
         """The end of the part that would take longest, so much that both are done at about the same time;
         all of it from one that is stuck. None where that would gain next to nothing.
         """
@@ -100,7 +104,7 @@ class Division:
         share = seconds / (seconds + chunks / (rate or FIRST_RATE))
         if seconds * share < _WORTH_SECONDS:
             return None
-        ranges = _tail(slowest.left, int(chunks * share)) & held
+        ranges = _tail(slowest.left, min(most, int(chunks * share))) & held
         if not ranges:
             return None
         if ranges != slowest.left:

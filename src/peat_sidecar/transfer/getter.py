@@ -16,7 +16,7 @@ from peat_sidecar.net import Connection, Pool, StreamReset
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, Walk, check_collection
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import BlobInfo, Store, StoredPackage
-from peat_sidecar.transfer.answers import Asking
+from peat_sidecar.transfer.answers import asking
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.holdings import holdings
 from peat_sidecar.transfer.package_listing import (
@@ -27,6 +27,7 @@ from peat_sidecar.transfer.package_listing import (
 )
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.shaping import LEAST_PART_BYTES, Intake, Shaper
 from peat_sidecar.transfer.small_blobs import SmallBlobs
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.tries import Tries, blaming
@@ -39,11 +40,19 @@ _COPY_BYTES = 1 << 20
 class Getter:
     """One for the program. Errors name the peer; what came before an error stays in the store."""
 
-    def __init__(self, store: Store, pool: Pool, *, patience: Callable[[], Patience] = Patience) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pool: Pool,
+        *,
+        patience: Callable[[], Patience] = Patience,
+        shaper: Shaper | None = None,
+    ) -> None:
         self._store = store
+        self._shaper = shaper or Shaper()
         self._tries = Tries(pool, patience)
         self._sources: dict[BlobHash, Sources] = {}
-        self._active: dict[BlobHash, asyncio.Event] = {}
+        self._active: dict[BlobHash, tuple[asyncio.Event, Progress]] = {}
         """Blobs that a transfer is at work on; the event is set when it is not any more."""
 
     async def fetch_blob(
@@ -61,12 +70,11 @@ class Getter:
         info = self._store.find(blob_hash)
         size = info.size if info is not None and info.complete else None
         sources = _sources(peers)
-        with _blaming(sources):
+        intake = self._shaper.intake(progress)
+        with _blaming(sources), contextlib.closing(intake):
             if size is None:
-                size = await self._tries.first(
-                    sources, progress, lambda link: _size(link, blob_hash, progress)
-                )
-            await self._fetch([Want(blob_hash, size, expected, media_type)], sources, progress)
+                size = await self._tries.first(sources, progress, lambda link: _size(link, blob_hash, intake))
+            await self._fetch([Want(blob_hash, size, expected, media_type)], sources, intake)
         info = self._store.find(blob_hash)
         if info is None or not info.complete:
             raise NotFound(f"blob {blob_hash} was removed while it was fetched; fetch it again")
@@ -92,9 +100,10 @@ class Getter:
         names, entries or sizes than they name is refused, and so is one with more than the limits.
         """
         sources = _sources(peers)
-        with _blaming(sources):
+        intake = self._shaper.intake(progress)
+        with _blaming(sources), contextlib.closing(intake):
             package = await self._fetch_package(
-                collection, sources, progress, expected, limit_bytes, limit_blobs
+                collection, sources, intake, expected, limit_bytes, limit_blobs
             )
         stored = _stored(package, collection, list_as)
         await asyncio.to_thread(self._store.add_package, stored)
@@ -104,37 +113,38 @@ class Getter:
         self,
         collection: BlobHash,
         sources: Sources,
-        progress: Progress,
+        intake: Intake,
         expected: Digest | None,
         limit_bytes: int | None,
         limit_blobs: int | None,
     ) -> Package:
         """All of its blobs; it is not listed yet."""
+        progress = intake.progress
         listing = await asyncio.to_thread(stored_listing, collection, self._store)
         if listing is None:
             listing = await self._tries.first(
-                sources, progress, lambda link: fetch_listing(link, collection, self._store, progress)
+                sources, progress, lambda link: fetch_listing(link, collection, self._store, intake)
             )
         if expected is not None and listing.root.digest != expected:
             raise IntegrityError(
                 f"collection {collection} is of {listing.root.digest}, where {expected} is expected"
             )
-        package = await self._walk(listing, sources, progress)
+        package = await self._walk(listing, sources, intake)
         check_collection(listing.names, package)
         _require_within("bytes", package.total_bytes, limit_bytes)
         _require_within("blobs", len(package.blobs), limit_blobs)
         progress.foreign = list(package.foreign)
         wants = [_want(blob, listing) for blob in package.blobs]
         await asyncio.to_thread(self._require_room, wants)
-        await self._fetch(wants, sources, progress)
+        await self._fetch(wants, sources, intake)
         return package
 
-    async def _walk(self, listing: PackageListing, sources: Sources, progress: Progress) -> Package:
+    async def _walk(self, listing: PackageListing, sources: Sources, intake: Intake) -> Package:
         """Reads the documents from the root on; those that the collection does not name are absent."""
         walk = Walk(listing.root)
         while wanted := walk.wanted():
             there = [each for each in wanted if each.digest in listing.hashes]
-            await self._fetch([_want(each, listing) for each in there], sources, progress)
+            await self._fetch([_want(each, listing) for each in there], sources, intake)
             for each in wanted:
                 if each.digest not in listing.hashes:
                     walk.absent(each)
@@ -147,8 +157,9 @@ class Getter:
 
     # ---- blobs
 
-    async def _fetch(self, wants: Sequence[Want], sources: Sources, progress: Progress) -> None:
+    async def _fetch(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
         """Brings all of them here. Blobs that another transfer is at work on are left to it at first."""
+        progress = intake.progress
         progress.total_bytes, progress.total_blobs = sum(want.size for want in wants), len(wants)
         progress.done_bytes = progress.done_blobs = progress.skipped_bytes = 0
         tried: set[BlobHash] = set()
@@ -157,26 +168,31 @@ class Getter:
             if not free:
                 busy = lacking[0].hash
                 progress.waiting_for = f"another transfer, which fetches blob {busy}"
-                await self._active[busy].wait()
+                over, other = self._active[busy]
+                if progress.transfer_class.rank < other.transfer_class.rank:
+                    other.transfer_class = progress.transfer_class  # lest this one waits for what waits
+                await over.wait()
                 continue
             if again := tried & {want.hash for want in free}:
                 raise NotFound(f"blob {min(again)} was removed while it was fetched; fetch it again")
             tried |= {want.hash for want in free}
             done = asyncio.Event()
-            self._active |= {want.hash: done for want in free}
+            self._active |= {want.hash: (done, progress) for want in free}
             self._sources |= {want.hash: sources for want in free}
             try:
-                await self._bring(free, sources, progress)
+                await self._bring(free, sources, intake)
             finally:
                 for want in free:
                     self._active.pop(want.hash, None)
                     self._sources.pop(want.hash, None)
                 done.set()
 
-    async def _bring(self, wants: Sequence[Want], sources: Sources, progress: Progress) -> None:
+    async def _bring(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
+        progress = intake.progress
+
         async def small(connection: Connection) -> None:
             lacking = await asyncio.to_thread(self._lacking, wants)
-            few = SmallBlobs(self._store, connection, progress)
+            few = SmallBlobs(self._store, connection, intake)
             await few.fetch(want for want in lacking if want.is_small)
 
         if any(want.is_small for want in wants):
@@ -185,7 +201,7 @@ class Getter:
         if large:
             board = Board(self._store, large, progress)
             try:
-                await self._tries.all(sources, board, progress)
+                await self._tries.all(sources, board, intake)
             finally:
                 await board.close()
 
@@ -255,11 +271,12 @@ def _require_within(what: str, count: int, limit: int | None) -> None:
         raise IntegrityError(f"the package has {count} {what}, where {limit} were announced")
 
 
-async def _size(connection: Connection, blob_hash: BlobHash, progress: Progress) -> int:
+async def _size(connection: Connection, blob_hash: BlobHash, intake: Intake) -> int:
     """The size of a blob, proven by its last chunk; only claimed where the peer does not hold that."""
     last = ChunkRanges.LAST
     try:
-        async with Asking(connection, Get(blob_hash, RangesSeq.blob(last)), progress) as answer:
+        request = Get(blob_hash, RangesSeq.blob(last))
+        async with asking(connection, request, intake, LEAST_PART_BYTES) as answer:
             size = await answer.size(blob_hash)
             async with contextlib.aclosing(answer.runs(blob_hash, size, last)) as runs:
                 async for _ in runs:

@@ -8,8 +8,7 @@ connection 38 % of the link, four 58 %, eight 90 %).
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from peat_sidecar.errors import PeatError, PeerUnavailable
 from peat_sidecar.ids import BlobHash
@@ -17,9 +16,10 @@ from peat_sidecar.net import Connection, StreamReset
 from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.transfer.answers import Asking, Pace
 from peat_sidecar.transfer.board import Board, Taken
+from peat_sidecar.transfer.division import count
 from peat_sidecar.transfer.holdings import whole_groups
-from peat_sidecar.transfer.progress import Progress
-from peat_sidecar.transfer.sharing import share
+from peat_sidecar.transfer.shaping import Intake, Passage
+from peat_sidecar.transfer.sharing import share, until
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ErrorCode, Get, RangesSeq
 
@@ -32,6 +32,10 @@ _LOOK_SECONDS = 2.0
 _PATIENCE_SECONDS = 1.0
 """How long who is idle leaves the others in peace."""
 _GAIN = 1.1
+_LEAST_RATE = 4 << 10
+"""Bytes per second, below which more connections only cost: it is a limit that holds."""
+_CHUNK_WIRE_BYTES = 1028.0
+"""A chunk, and its part of a pair."""
 _EVERYTHING = ChunkRanges.all()
 
 More = Callable[[int], Awaitable[Connection]]
@@ -44,13 +48,13 @@ class LargeBlobs:
     """
 
     def __init__(
-        self, board: Board, connection: Connection, more: More, progress: Progress, *, patient: bool = False
+        self, board: Board, connection: Connection, more: More, intake: Intake, *, patient: bool = False
     ) -> None:
         """`patient`: a peer that is fetching a blob itself is waited for."""
         self._board = board
         self._connection = connection
         self._more = more
-        self._progress = progress
+        self._intake = intake
         self._held: dict[BlobHash, ChunkRanges] = {}
         """What the peer says that it holds, of blobs of which it lacks a part."""
         self._rate: float | None = None
@@ -72,33 +76,69 @@ class LargeBlobs:
         pace = Pace()
         self._board.takers += STREAMS
         try:
-            await share(self._following, lambda taken: self._fetch_part(connection, taken, pace), STREAMS)
+            await share(
+                lambda: self._following(connection),
+                lambda found: self._fetch_part(connection, *found, pace),
+                STREAMS,
+            )
         finally:
             self._board.takers -= STREAMS
 
-    async def _following(self) -> Taken | None:
+    async def _following(self, connection: Connection) -> tuple[Taken, Passage] | None:
+        """A part, and leave to ask for it."""
         board = self._board
         while True:
             if self._fault is not None:
                 raise self._fault
-            taken = await board.take(self._holds, self._rate)
-            if taken is not None or board.is_done or not board.is_busy:
-                return taken
+            if board.may_have(self._holds) and (passage := await self._entered(connection)) is not None:
+                try:
+                    taken = await board.take(self._holds, self._rate, passage.most_bytes)
+                except BaseException:
+                    passage.end()
+                    raise
+                if taken is not None:
+                    passage.resize(count(taken.ranges) * _CHUNK_WIRE_BYTES)
+                    return taken, passage
+                passage.end()
+            if board.is_done or not board.is_busy:
+                return None
             # What is slow is taken over when it shows, which is no change.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE_SECONDS):
                     await board.changed()
 
+    async def _entered(self, connection: Connection) -> Passage | None:
+        """Waits for leave, as long as there may be something to take; None when there is not any more."""
+        board = self._board
+        entering = asyncio.ensure_future(self._intake.enter(connection))
+        try:
+            await asyncio.sleep(0)
+            while not entering.done():
+                self._intake.progress.waiting_for = "its turn: others go first, or a limit holds"
+                changing = asyncio.ensure_future(board.changed())
+                await asyncio.wait((entering, changing), return_when=asyncio.FIRST_COMPLETED)
+                changing.cancel()
+                if not entering.done() and not board.may_have(self._holds):
+                    return None
+            return entering.result()
+        finally:
+            if not entering.done():
+                entering.cancel()
+                await asyncio.gather(entering, return_exceptions=True)
+
     def _holds(self, want: Want) -> ChunkRanges:
         return self._held.get(want.hash, _EVERYTHING)
 
-    async def _fetch_part(self, connection: Connection, taken: Taken, pace: Pace) -> None:
+    async def _fetch_part(self, connection: Connection, taken: Taken, passage: Passage, pace: Pace) -> None:
         clock = asyncio.get_running_loop().time
         before, began = taken.part.came, clock()
         want = taken.blob.want
         was_told = want.hash in self._held
         try:
-            await _until(taken.over, self._fetch_ranges(connection, taken, pace))
+            if passage.over.is_set():
+                taken.over.set()
+            passage.over = taken.over
+            await until(taken.over, self._fetch_ranges(connection, taken, passage, pace))
         except StreamReset as reset:
             # asked once: a peer could claim something else each time
             if reset.code != ErrorCode.INTERNAL or was_told:
@@ -106,20 +146,20 @@ class LargeBlobs:
             if want.hash not in self._held:
                 self._held[want.hash] = await whole_groups(connection, want.hash, want.size)
         finally:
+            passage.end()
             came = taken.part.came - before
             if came:
                 rate = came / max(clock() - began, 1e-3)
                 self._rate = rate if self._rate is None else (self._rate + rate) / 2
             await self._board.settle(taken)
 
-    async def _fetch_ranges(self, connection: Connection, taken: Taken, pace: Pace) -> None:
+    async def _fetch_ranges(self, connection: Connection, taken: Taken, passage: Passage, pace: Pace) -> None:
         """One request. A run is written while the next one comes."""
         want, ranges = taken.blob.want, taken.ranges
         writing: asyncio.Future[None] | None = None
         try:
-            async with Asking(
-                connection, Get(want.hash, RangesSeq.blob(ranges)), self._progress, pace
-            ) as answer:
+            request = Get(want.hash, RangesSeq.blob(ranges))
+            async with Asking(connection, request, passage, pace) as answer:
                 await answer.size(want.hash, expected=want.size)
                 async with contextlib.aclosing(answer.runs(want.hash, want.size, ranges)) as runs:
                     async for run in runs:
@@ -140,10 +180,12 @@ class LargeBlobs:
         """Adds connections while that helps; those that are added end with this task."""
         async with asyncio.TaskGroup() as group:
             extra: list[asyncio.Task[None]] = []
-            best = 0.0
+            best, is_trickle = 0.0, False
             while len(extra) + 1 < CONNECTIONS:
-                if not self._is_long():
+                wire = self._intake.progress.wire_bytes
+                if is_trickle or not self._is_long():
                     await asyncio.sleep(_LOOK_SECONDS)
+                    is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * _LOOK_SECONDS
                     continue
                 before = self.came_bytes
                 seconds = max(_LOOK_SECONDS, 4 * (self._connection.stats().rtt_seconds or 0.0))
@@ -155,6 +197,7 @@ class LargeBlobs:
                 if rate < best * _GAIN and len(extra) >= 3:
                     break
                 best = max(best, rate)
+                is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * seconds
 
     def _is_long(self) -> bool:
         stats = self._connection.stats()
@@ -168,17 +211,3 @@ class LargeBlobs:
         except PeatError as error:
             self._fault = error
             self._board.tell()
-
-
-async def _until(over: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Does work, or gives it up when it is over for another reason."""
-    working = asyncio.ensure_future(work)
-    ending = asyncio.ensure_future(over.wait())
-    try:
-        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-    finally:
-        for task in (working, ending):
-            task.cancel()
-        await asyncio.gather(working, ending, return_exceptions=True)

@@ -22,13 +22,14 @@ from peat_sidecar.packages import (
 )
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
-from peat_sidecar.transfer.answers import Asking, or_lacking
-from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.answers import asking, or_lacking
+from peat_sidecar.transfer.shaping import Intake
 from peat_sidecar.wire import Get, RangesSeq, parse_collection, parse_hash_sequence
 
 SEQUENCE_LIMIT_BYTES = 4 << 20
 NAMES_LIMIT_BYTES = 16 << 20
 """Both above what 100,000 entries take, more than which no package has."""
+_GUESS_BYTES = 4 << 10
 _NAMES, _LAYOUT, _INDEX, _ROOT = range(4)
 """Positions in the hash sequence: the names are its first blob."""
 
@@ -44,7 +45,7 @@ class PackageListing:
 
 
 async def fetch_listing(
-    connection: Connection, collection: BlobHash, store: Store, progress: Progress
+    connection: Connection, collection: BlobHash, store: Store, intake: Intake
 ) -> PackageListing:
     """Asks for the collection, its names, its `index.json` and the root document, in one round trip; what
     came is in the store afterwards.
@@ -53,7 +54,7 @@ async def fetch_listing(
     wanted = RangesSeq.of({0: whole, 1 + _NAMES: whole, 1 + _INDEX: whole, 1 + _ROOT: whole})
     async with (
         or_lacking(connection, f"collection {collection}"),
-        Asking(connection, Get(collection, wanted), progress) as answer,
+        asking(connection, Get(collection, wanted), intake, _GUESS_BYTES) as answer,
     ):
         sequence = await answer.blob(collection, limit=SEQUENCE_LIMIT_BYTES)
         hashes = parse_hash_sequence(sequence)

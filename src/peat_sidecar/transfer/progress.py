@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from peat_sidecar.classes import TransferClass
 from peat_sidecar.packages import Descriptor
 
 
@@ -9,6 +10,8 @@ from peat_sidecar.packages import Descriptor
 class Progress:
     """One transfer's counters. Bytes are those of blobs, but for `wire_bytes`."""
 
+    transfer_class: TransferClass = TransferClass.HIGH
+    """Of a fetch: what goes first. It may change on the way."""
     total_bytes: int = 0
     """0 while it is not known."""
     done_bytes: int = 0

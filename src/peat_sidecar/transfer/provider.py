@@ -22,6 +22,7 @@ from peat_sidecar.net import Connection, Stream
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answering import answer
 from peat_sidecar.transfer.observing import observe
+from peat_sidecar.transfer.shaping import PIECE_BYTES, Outlet, Shaper
 from peat_sidecar.wire import (
     REQUEST_LIMIT,
     ErrorCode,
@@ -44,8 +45,6 @@ OBSERVERS_PER_CONNECTION = 32
 """Fewer than the 100 streams of a connection, so that some are left for answers."""
 RANGES_LIMIT = 8192
 """Entries and boundaries of one request, before anything is made of them."""
-_PIECE_BYTES = 1 << 18
-"""What a stream takes in one write."""
 _PIECES_AHEAD = 4
 """Read in a thread while as many are sent."""
 _BUSY = 4
@@ -57,8 +56,9 @@ _log = structlog.get_logger(__name__)
 class Provider:
     """Serves connections, which were admitted before they came here."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, shaper: Shaper | None = None) -> None:
         self._store = store
+        self._shaper = shaper or Shaper()
         self._answers = asyncio.Semaphore(ANSWERS)
         self._by_peer: weakref.WeakValueDictionary[EndpointId, asyncio.Semaphore] = (
             weakref.WeakValueDictionary()
@@ -74,7 +74,7 @@ class Provider:
     async def serve(self, connection: Connection) -> None:
         """Answers the connection's streams until it is closed."""
         slots = self._by_peer.setdefault(connection.remote_id, asyncio.Semaphore(ANSWERS_PER_PEER))
-        session = _Session(self, slots)
+        session = _Session(self, connection, slots)
         tasks: set[asyncio.Task[None]] = set()
         try:
             while (stream := await connection.accept_stream()) is not None:
@@ -86,20 +86,19 @@ class Provider:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _answer(self, stream: Stream, request: Get | GetMany) -> None:
+    async def _answer(self, stream: Stream, request: Get | GetMany, outlet: Outlet) -> None:
         """Writes an answer, reading the next piece while one is sent."""
         self._running += 1
         ahead = 1 if self._running > _BUSY else _PIECES_AHEAD
-        pieces = _Pieces(answer(self._store, request, piece_bytes=_PIECE_BYTES))
+        pieces = _Pieces(answer(self._store, request, piece_bytes=PIECE_BYTES))
         sent = False
         reading = pieces.read(ahead)
         try:
             while batch := await reading:
                 reading = pieces.read(ahead)
                 for piece in batch:
-                    await stream.write(piece)
+                    await self._write(stream, piece, outlet)
                     sent = True
-                    self.sent_bytes += len(piece)
             await stream.finish()
             self.answered += 1
         except PeerUnavailable:
@@ -118,12 +117,26 @@ class Provider:
             pieces.close()
         await stream.drained()
 
+    async def _write(self, stream: Stream, piece: bytes, outlet: Outlet) -> None:
+        """As much at once as may go; a stream that is not wanted any more is not waited for."""
+        left = piece
+        while left:
+            admitted = await outlet.admit(len(left))
+            try:
+                await stream.write(left[:admitted])
+            except BaseException:
+                outlet.refund(admitted)
+                raise
+            self.sent_bytes += admitted
+            left = left[admitted:]
+
 
 class _Session:
     """What belongs to one connection."""
 
-    def __init__(self, provider: Provider, slots: asyncio.Semaphore) -> None:
+    def __init__(self, provider: Provider, connection: Connection, slots: asyncio.Semaphore) -> None:
         self._provider = provider
+        self._connection = connection
         self._slots = slots
         self._observers = 0
 
@@ -133,7 +146,8 @@ class _Session:
             async with self._slots, self._provider._answers:
                 request = await self._read(stream)
                 if isinstance(request, Get | GetMany):
-                    await self._provider._answer(stream, request)
+                    with self._provider._shaper.outlet(self._connection) as outlet:
+                        await self._provider._answer(stream, request, outlet)
             if isinstance(request, Observe):
                 await self._observe(stream, request)
         except PeerUnavailable as error:

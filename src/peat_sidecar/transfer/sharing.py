@@ -1,8 +1,8 @@
 """Several workers share out items: the first error ends all of them and is raised as itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from peat_sidecar.errors import PeerUnavailable
 
@@ -34,6 +34,20 @@ async def share(
         raise asyncio.CancelledError
     if errors:
         raise next((error for error in errors if not isinstance(error, PeerUnavailable)), errors[0])
+
+
+async def until(over: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Does work, or gives it up when it is over for another reason."""
+    working = asyncio.ensure_future(work)
+    ending = asyncio.ensure_future(over.wait())
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, ending):
+            task.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
 
 
 async def _all_ended(tasks: list[asyncio.Task[None]]) -> bool:

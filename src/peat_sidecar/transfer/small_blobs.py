@@ -8,8 +8,8 @@ from peat_sidecar.net import Connection
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answers import Asking, or_lacking
-from peat_sidecar.transfer.progress import Progress
-from peat_sidecar.transfer.sharing import share
+from peat_sidecar.transfer.shaping import Intake, Passage
+from peat_sidecar.transfer.sharing import share, until
 from peat_sidecar.transfer.threads import in_thread
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import GetMany, RangesSeq
@@ -26,10 +26,11 @@ class SmallBlobs:
     again.
     """
 
-    def __init__(self, store: Store, connection: Connection, progress: Progress) -> None:
+    def __init__(self, store: Store, connection: Connection, intake: Intake) -> None:
         self._store = store
         self._connection = connection
-        self._progress = progress
+        self._progress = intake.progress
+        self._intake = intake
 
     async def fetch(self, wants: Iterable[Want]) -> None:
         """All of them, into the store."""
@@ -43,8 +44,16 @@ class SmallBlobs:
     async def _fetch_batch(self, batch: Sequence[Want]) -> None:
         asked = [want for want in batch if want.hash != EMPTY_HASH]
         await self._keep([(want, b"") for want in batch if want.hash == EMPTY_HASH])
-        if not asked:
-            return
+        while asked:
+            most = self._intake.part_bytes(self._connection)
+            few = asked if most is None else next(batches(asked, most))
+            with await self._intake.enter(self._connection, sum(map(_wire_bytes, few))) as passage:
+                arrived: list[Want] = []
+                await until(passage.over, self._fetch_few(few, passage, arrived))
+            asked = asked[len(arrived) :]
+
+    async def _fetch_few(self, asked: Sequence[Want], passage: Passage, done: list[Want]) -> None:
+        """One request; those that have come are `done`, however it ends."""
         whole = RangesSeq.of(dict.fromkeys(range(len(asked)), ChunkRanges.all()))
         request = GetMany(tuple(want.hash for want in asked), whole)
         arrived: list[tuple[Want, bytes]] = []
@@ -52,10 +61,11 @@ class SmallBlobs:
         try:
             async with (
                 or_lacking(self._connection, f"blob {asked[0].hash}"),
-                Asking(self._connection, request, self._progress) as answer,
+                Asking(self._connection, request, passage) as answer,
             ):
                 for want in asked:
                     arrived.append((want, await answer.blob(want.hash, expected=want.size)))
+                    done.append(want)
                     now = asyncio.get_running_loop().time()
                     if now - kept_at >= _KEEP_SECONDS:
                         keep, arrived, kept_at = arrived, [], now
@@ -71,12 +81,17 @@ class SmallBlobs:
             self._progress.done_blobs += len(arrived)
 
 
-def batches(wants: Iterable[Want]) -> Iterator[list[Want]]:
+def _wire_bytes(want: Want) -> int:
+    """With its size and pairs."""
+    return want.size + want.size // 200 + 8
+
+
+def batches(wants: Iterable[Want], most_bytes: int = _BATCH_BYTES) -> Iterator[list[Want]]:
     """Blobs for one request each."""
     batch: list[Want] = []
     size = 0
     for want in wants:
-        if batch and (len(batch) == _BATCH_BLOBS or size + want.size > _BATCH_BYTES):
+        if batch and (len(batch) == _BATCH_BLOBS or size + want.size > most_bytes):
             yield batch
             batch, size = [], 0
         batch.append(want)

@@ -23,6 +23,7 @@ from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.large_blobs import LargeBlobs
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.shaping import Intake
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.wire import ALPN, ErrorCode
 
@@ -97,34 +98,35 @@ class Tries:
             progress.waiting_for = f"{errors[0]}; waiting for peers" if errors else "a peer that holds it"
             await _within(sources.changed(), _AGAIN_SECONDS)
 
-    async def all(self, sources: Sources, board: Board, progress: Progress) -> None:
+    async def all(self, sources: Sources, board: Board, intake: Intake) -> None:
         """Has every peer work on a board, until everything on it is here; who appears meanwhile joins in."""
-        crew = _Crew(self, sources, board, progress)
+        crew = _Crew(self, sources, board, intake)
         try:
             await crew.work()
         finally:
             await crew.close()
 
-    async def work_on(self, board: Board, peer: PeerAddress, progress: Progress, *, patient: bool) -> None:
+    async def work_on(self, board: Board, peer: PeerAddress, intake: Intake, *, patient: bool) -> None:
         """One peer's part in `all`."""
 
         async def more(number: int) -> Connection:
             return await self._pool.connection(peer, ALPN, number)
 
         async def work(connection: Connection) -> None:
-            await LargeBlobs(board, connection, more, progress, patient=patient).fetch()
+            await LargeBlobs(board, connection, more, intake, patient=patient).fetch()
 
-        await self.one(peer, progress, work)
+        await self.one(peer, intake.progress, work)
 
 
 class _Crew:
     """The peers that are at work on one board."""
 
-    def __init__(self, tries: Tries, sources: Sources, board: Board, progress: Progress) -> None:
+    def __init__(self, tries: Tries, sources: Sources, board: Board, intake: Intake) -> None:
         self._tries = tries
         self._sources = sources
         self._board = board
-        self._progress = progress
+        self._intake = intake
+        self._progress = intake.progress
         self._at_work: dict[asyncio.Task[None], EndpointId] = {}
         self._away: dict[EndpointId, float] = {}
         """Peers that failed or lack the rest, and when they are asked again (loop time)."""
@@ -158,7 +160,7 @@ class _Crew:
             id = peer.endpoint_id
             if id in busy or id in self._banned or self._away.get(id, 0.0) > now:
                 continue
-            work = self._tries.work_on(self._board, peer, self._progress, patient=self._sources.patient)
+            work = self._tries.work_on(self._board, peer, self._intake, patient=self._sources.patient)
             self._at_work[asyncio.create_task(work, name=f"fetch from {id.short}")] = id
         if not self._at_work and self._sources.patient:
             self._progress.waiting_for = "a peer that holds the rest"

@@ -152,7 +152,7 @@ def test_all_who_ask_are_served_once_and_never_faster_than_the_limit(
 
 
 class Clock:
-    """A getter without a limit: flows ask as soon as they were let through, and their bytes come at a rate."""
+    """A getter without a limit: flows ask as soon as they were let through."""
 
     def __init__(self, gate: Gate, *flows: Flow) -> None:
         self.gate = gate

@@ -27,7 +27,9 @@ def test_rates(text: str, rate: float | None) -> None:
     assert parse_rate(format_rate(rate)) == rate
 
 
-@pytest.mark.parametrize("text", ["", "fast", "512", "-1 kbit/s", "0 kbit/s", "1 bit/s", "1e99 bit/s", "k" * 999])
+@pytest.mark.parametrize(
+    "text", ["", "fast", "512", "-1 kbit/s", "0 kbit/s", "1 bit/s", "1e99 bit/s", "k" * 999]
+)
 def test_no_rates(text: str) -> None:
     with pytest.raises(ConfigError, match=r"kbit/s"):
         parse_rate(text)
