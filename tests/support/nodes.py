@@ -14,7 +14,7 @@ from peat_sidecar.net import Endpoint, Pool
 from peat_sidecar.packages import Descriptor, collection_names, layout_files, parse_manifest
 from peat_sidecar.packages import assemble as assemble_package
 from peat_sidecar.store import Store, StoredPackage
-from peat_sidecar.transfer import Getter, Patience, Provider
+from peat_sidecar.transfer import Getter, Patience, Provider, Shaper
 from peat_sidecar.wire import Collection, encode_collection
 from tests.support.networks import Network, address_of, everyone, network
 
@@ -32,6 +32,7 @@ class Node:
     provider: Provider
     getter: Getter
     peers: Peers
+    shaper: Shaper
     serving: asyncio.Task[None]
 
     @property
@@ -40,6 +41,7 @@ class Node:
 
     async def vanish(self) -> None:
         """The end of the node's network; the store goes on."""
+        self.shaper.close()
         await self.pool.close()
         await self.endpoint.close()
         await asyncio.wait_for(self.serving, WAIT_SECONDS)
@@ -65,9 +67,11 @@ async def start_node(store: Store, made: Network, *, stall_seconds: float = 5.0)
     peers = OpenPeers()
     endpoint = await made.endpoint(stall_seconds=stall_seconds)
     pool = Pool(endpoint)
-    provider = Provider(store)
+    shaper = Shaper()
+    provider = Provider(store, shaper)
+    getter = Getter(store, pool, patience=hasty, shaper=shaper)
     serving = asyncio.create_task(peers.run(endpoint, pool, provider))
-    return Node(store, endpoint, pool, provider, Getter(store, pool, patience=hasty), peers, serving)
+    return Node(store, endpoint, pool, provider, getter, peers, shaper, serving)
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from peat_sidecar.app.mesh import limits_of
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.config import ApiAddress, default_api, load_settings
 from peat_sidecar.errors import ConfigError
@@ -183,6 +184,7 @@ def test_rules_from_a_file_a_variable_and_options(monkeypatch: pytest.MonkeyPatc
         ({"replicate": "a/*,clas=high"}, "no part of a rule"),
         ({"replicate": "a/*,class=urgent"}, "class"),
         ({"quota_bytes": -1}, "quota-bytes"),
+        ({"class_share": 0.6}, "class-share"),
     ],
 )
 def test_settings_of_the_mesh_that_cannot_be_right(options: dict[str, object], said: str | None) -> None:
@@ -191,3 +193,32 @@ def test_settings_of_the_mesh_that_cannot_be_right(options: dict[str, object], s
         return
     with pytest.raises(ConfigError, match=said):
         load_settings(options)
+
+
+def test_limits_have_commas_and_come_apart_at_semicolons(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = "22:00-06:00 unlimited, else 512 kbit/s"
+    monkeypatch.setenv("PEAT_SIDECAR_LIMIT_UP", windows)
+    monkeypatch.setenv("PEAT_SIDECAR_LIMIT_PEERS", f"{ID}={windows}; {ID[::-1]}=1 Mbit/s;")
+    settings = load_settings({"limit_classes": [f"bulk={windows}"], "class_share": 0})
+    assert settings.limit_up == windows
+    assert settings.limit_peers == (f"{ID}={windows}", f"{ID[::-1]}=1 Mbit/s")
+    assert settings.limit_classes == (f"bulk={windows}",)
+    limits = limits_of(settings)
+    assert limits.texts[f"peer {ID}"] == windows
+    assert limits.share == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"limit_up": "fast"}, "limit up: 'fast' is no rate"),
+        ({"limit_peers": ["1 Mbit/s"]}, "--limit-peer"),
+        ({"limit_peers": ["me=1 Mbit/s"]}, "--limit-up"),
+        ({"limit_classes": ["urgent=1 Mbit/s"]}, "cannot be limited"),
+        ({"time_zone": "Mars"}, "time zone"),
+    ],
+)
+def test_limits_that_are_none(options: dict[str, object], said: str) -> None:
+    settings = load_settings(options)
+    with pytest.raises(ConfigError, match=said):
+        limits_of(settings)

@@ -21,6 +21,7 @@ from peat_sidecar.app.mesh import (
     formation_of,
     identity_of,
     keep_bans,
+    limits_of,
     peers_of,
 )
 from peat_sidecar.app.process import heed_signals, keep_freed_memory, raise_file_limit, spare_the_collector
@@ -35,7 +36,7 @@ from peat_sidecar.records import Records
 from peat_sidecar.rpc import Application, Listener, Node, NodePhase, Parts, Server, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Getter, Importer, Provider, Transfers
+from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Provider, Shaper, Transfers
 from peat_sidecar.wire import ALPN, MESH_ALPN
 
 _log = structlog.get_logger(__name__)
@@ -122,7 +123,11 @@ class _Daemon:
         agent_id = settings.agent_id or str(endpoint.id)
         await asyncio.to_thread(records.claim, agent_id)
         await asyncio.to_thread(keep_bans, peers, records)
-        provider, transfers = Provider(store), Transfers()
+        shaper = Shaper()
+        stack.callback(shaper.close)
+        limiter = Limiter(shaper, state, limits_of(settings))
+        endpoint.on_connection = shaper.watch
+        provider, transfers = Provider(store, shaper), Transfers()
         stack.push_async_callback(transfers.close)
         ground = Ground(
             settings=settings,
@@ -135,7 +140,7 @@ class _Daemon:
             transfers=transfers,
             importer=Importer(store),
             exporter=Exporter(store),
-            getter=Getter(store, pool),
+            getter=Getter(store, pool, shaper=shaper),
             registries=_registries(settings),
             agent_id=agent_id,
             formation=formation,
@@ -150,6 +155,7 @@ class _Daemon:
             importer=ground.importer,
             exporter=ground.exporter,
             getter=ground.getter,
+            limiter=limiter,
             import_roots=Roots(settings.import_roots, option="--import-root"),
             export_roots=Roots(settings.export_roots, option="--export-root"),
             registries=ground.registries,

@@ -36,6 +36,7 @@ from peat_sidecar.mesh import (
 )
 from peat_sidecar.net import IrohEndpoint, load_identity
 from peat_sidecar.oci import RegistryOptions
+from peat_sidecar.rate import CLASS, CLASS_SHARE, PEER, TIME_ZONE, Limits
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
@@ -96,6 +97,25 @@ def peers_of(
         session=syncer.run_session,
         may_join=trust.may_join,
     )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What the settings say. `ConfigError` names the one that is none."""
+    texts = {"up": settings.limit_up, "down": settings.limit_down, "total": settings.limit_total}
+    texts = {name: text for name, text in texts.items() if text}
+    for kind, option, items in (
+        (PEER, "limit_peers (--limit-peer, PEAT_SIDECAR_LIMIT_PEERS)", settings.limit_peers),
+        (CLASS, "limit_classes (--limit-class, PEAT_SIDECAR_LIMIT_CLASSES)", settings.limit_classes),
+    ):
+        for item in items:
+            name, equals, text = item.partition("=")
+            if not equals:
+                raise ConfigError(f"{option}: {item[:80]!r} is no limit; one looks like NAME=512 kbit/s")
+            texts[f"{kind}{name.strip()}"] = text
+    try:
+        return Limits.parse(texts | {TIME_ZONE: settings.time_zone, CLASS_SHARE: str(settings.class_share)})
+    except ConfigError as error:
+        raise ConfigError(f"limits (--limit-up, --limit-down and so on): {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

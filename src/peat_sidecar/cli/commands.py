@@ -14,6 +14,7 @@ from peat_sidecar.cli import (
     content,
     derive_id,
     documents,
+    limits,
     nodes,
     packages,
     roster,
@@ -141,6 +142,9 @@ _add(
     "means packages of any platform, for others; export writes what has come",
     "to a registry. A formation's key is read from files only.",
     "",
+    "A RATE is '512 kbit/s', '2.5 MB/s' or unlimited, or goes by time of day:",
+    "'22:00-06:00 unlimited, else 512 kbit/s'. `limits` changes them.",
+    "",
     "Each option is also a variable, PEAT_SIDECAR_DATA_DIR for example, and",
     'a line of the config file, data_dir = "/srv/peat". Options go first,',
     "then variables, then the file.",
@@ -217,6 +221,33 @@ _add("disconnect", nodes.disconnect, "peat-sidecar peers disconnect ID", to=_pee
 _add("ban", admission.ban, "peat-sidecar peers ban ID --reason 'lost at sea'", to=_peers)
 _add("unban", admission.unban, "peat-sidecar peers unban ID", to=_peers)
 _add("bans", admission.bans, "peat-sidecar peers bans", to=_peers)
+_limits = _group(
+    "limits",
+    limits.show,
+    "peat-sidecar limits",
+    "peat-sidecar limits set up '22:00-06:00 unlimited, else 512 kbit/s'",
+    "peat-sidecar limits set peer ID 1 Mbit/s",
+    "peat-sidecar limits clear up",
+)
+_add(
+    "set",
+    limits.set_,
+    "peat-sidecar limits set up 512 kbit/s",
+    "peat-sidecar limits set total 'Mon-Fri 08:00-17:00 1 Mbit/s, else unlimited'",
+    "peat-sidecar limits set peer ID 1 Mbit/s",
+    "peat-sidecar limits set class bulk 64 kbit/s",
+    "peat-sidecar limits set zone Europe/Oslo",
+    "peat-sidecar limits set share 0.05",
+    to=_limits,
+)
+_add(
+    "clear",
+    limits.clear,
+    "peat-sidecar limits clear up",
+    "peat-sidecar limits clear peer ID",
+    "peat-sidecar limits clear all",
+    to=_limits,
+)
 _documents = _only_group(
     "documents",
     "Reads and writes the documents that all members have.",

@@ -160,6 +160,24 @@ def run(
     plain_http: Annotated[
         Texts, typer.Option(metavar="HOST[:PORT]", help="A registry that is spoken to without TLS.")
     ] = None,
+    limit_up: Annotated[
+        str | None, typer.Option(metavar="RATE", help="How fast bytes go to peers; see below.")
+    ] = None,
+    limit_down: Annotated[
+        str | None, typer.Option(metavar="RATE", help="How fast bytes come from peers.")
+    ] = None,
+    limit_total: Annotated[str | None, typer.Option(metavar="RATE", help="Both together.")] = None,
+    limit_peer: Annotated[Texts, typer.Option(metavar="ID=RATE", help="Each way with one peer.")] = None,
+    limit_class: Annotated[
+        Texts, typer.Option(metavar="CLASS=RATE", help="What is fetched here of a class, as bulk.")
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Of times in rates, as Europe/Oslo. [default: UTC]")
+    ] = None,
+    class_share: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Of what comes, for the lower classes. [default: 0.02]"),
+    ] = None,
     stall_seconds: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Silence of a peer that is borne. [default: 5]"),
@@ -213,6 +231,13 @@ def run(
         "auth_file": auth_file,
         "ca_file": ca_file,
         "plain_http": _joined(plain_http),
+        "limit_up": limit_up,
+        "limit_down": limit_down,
+        "limit_total": limit_total,
+        "limit_peers": limit_peer,
+        "limit_classes": limit_class,
+        "time_zone": time_zone,
+        "class_share": class_share,
         "stall_seconds": stall_seconds,
         "log_level": log_level.value if log_level is not None else None,
         "log_format": log_format.value if log_format is not None else None,

@@ -23,6 +23,8 @@ _SINGULAR = {
     "watch_registries": "watch-registry",
     "watch_layouts": "watch-layout",
     "platforms": "platform",
+    "limit_peers": "limit-peer",
+    "limit_classes": "limit-class",
 }
 """Options that are given once for each of several values."""
 

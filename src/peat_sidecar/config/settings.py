@@ -14,7 +14,7 @@ from pydantic_settings import (
 )
 
 from peat_sidecar.config.addresses import ApiAddress, default_api, default_data_dir, host_and_port
-from peat_sidecar.config.values import Apis, Paths, PeerTexts, Rules, Texts
+from peat_sidecar.config.values import Apis, Lines, Paths, PeerTexts, Rules, Texts
 from peat_sidecar.errors import ConfigError
 
 ENV_PREFIX = "PEAT_SIDECAR_"
@@ -94,6 +94,18 @@ class Settings(BaseSettings):
     """Room for packages that the policy wants; 0: no bound but the disk's."""
     forget_days: float = Field(default=180.0, gt=0)
     """Records of nodes that were not heard of for so long are dropped."""
+    limit_up: str = ""
+    """How fast bytes go to peers: `512 kbit/s`, or `22:00-06:00 unlimited, else 512 kbit/s`."""
+    limit_down: str = ""
+    limit_total: str = ""
+    limit_peers: Lines = ()
+    """Each way with one peer, as `ID=1 Mbit/s`."""
+    limit_classes: Lines = ()
+    """What is fetched here of a class, as `bulk=64 kbit/s`."""
+    time_zone: str = "UTC"
+    """In which times of day in limits are told."""
+    class_share: float = Field(default=0.02, ge=0, le=0.5)
+    """Of what comes, for the classes behind the one that goes first."""
     stall_seconds: float = Field(default=5.0, gt=0, le=3600)
     """Silence of a peer that is borne; not a total time."""
     auth_file: Path | None = None

@@ -40,8 +40,16 @@ def _parse_api(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
+def _split_lines(value: object) -> object:
+    """A text at its semicolons; commas belong to what is between them."""
+    if isinstance(value, str):
+        return tuple(part for part in (part.strip() for part in value.split(";")) if part)
+    return value
+
+
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 PeerTexts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_peers)]
+Lines = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_lines)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 Apis = Annotated[
     tuple[Annotated[ApiAddress, BeforeValidator(_parse_api)], ...], NoDecode, BeforeValidator(_split)

@@ -89,6 +89,7 @@ class Fetch:
     ) -> Outcome:
         """Fetches, names and remembers the package."""
         offer = self.offer
+        progress.transfer_class = self.row.transfer_class
         progress.waiting_for = f"a connection to peer {self.holder.endpoint_id.short}"
         self.sources.add(await peers.reach(self.holder.endpoint_id))
         await self._add_others(peers)

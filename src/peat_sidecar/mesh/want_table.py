@@ -100,6 +100,8 @@ class WantTable:
         with self._lock:
             entry = self._known(id)
             self._put(entry, replace(entry.row, transfer_class=transfer_class))
+            if entry.transfer is not None:
+                entry.transfer.progress.transfer_class = transfer_class
         self._look_again()
         return entry.view()
 

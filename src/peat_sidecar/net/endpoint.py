@@ -142,6 +142,8 @@ class IrohEndpoint:
         self._inbound: dict[EndpointId, list[IrohConnection]] = {}
         self._sweep_at = SWEEP_AT
         self._handshakes: set[asyncio.Task[None]] = set()
+        self.on_connection: Callable[[IrohConnection], object] = lambda _: None
+        """Told of each one, of either side."""
         self._closing = False
         self._listener = asyncio.create_task(self._listen(), name="listen for peers")
 
@@ -250,7 +252,9 @@ class IrohEndpoint:
         del self._inner
 
     def _connection(self, inner: iroh_ffi.Connection) -> IrohConnection:
-        return IrohConnection(inner, stall_seconds=self._stall_seconds, open_seconds=self._connect_seconds)
+        made = IrohConnection(inner, stall_seconds=self._stall_seconds, open_seconds=self._connect_seconds)
+        self.on_connection(made)
+        return made
 
     async def _listen(self) -> None:
         while (incoming := await self._inner.accept_next()) is not None:

@@ -10,6 +10,7 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
+from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress, Reference
 from peat_sidecar.oci import Source, Target
@@ -17,6 +18,7 @@ from peat_sidecar.packages import Platform
 from peat_sidecar.rpc.arrivals import Arrivals
 from peat_sidecar.rpc.codes import code_of
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
+from peat_sidecar.rpc.mesh_messages import parse_class
 from peat_sidecar.rpc.messages import (
     parse_blob_name,
     parse_digest,
@@ -60,9 +62,11 @@ class ContentCalls:
         expected, list_as = parse_digest(request.expected_digest), parse_list_as(request.list_as)
         if list_as and not is_package:
             raise ConfigError("list_as is for packages; a single blob is not listed under a reference")
+        transfer_class = parse_class(request.transfer_class) or TransferClass.HIGH
         getter = self._parts.getter
 
         async def fetch(progress: Progress) -> Outcome:
+            progress.transfer_class = transfer_class
             if not is_package:
                 return Outcome(blob=await getter.fetch_blob(wanted, peer, progress, expected=expected))
             package = await getter.fetch_package(wanted, peer, progress, list_as=list_as, expected=expected)

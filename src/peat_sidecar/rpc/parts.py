@@ -14,7 +14,7 @@ from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
 from peat_sidecar.rpc.generated.peat_sidecar_pb import NodePhase
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Getter, Importer, Transfers
+from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Transfers
 
 
 class Watching(Protocol):
@@ -55,6 +55,7 @@ class Parts:
     importer: Importer
     exporter: Exporter
     getter: Getter
+    limiter: Limiter
     import_roots: Roots
     export_roots: Roots
     registries: RegistryOptions

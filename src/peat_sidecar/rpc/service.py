@@ -3,6 +3,7 @@
 from peat_sidecar.rpc.admission_calls import AdmissionCalls
 from peat_sidecar.rpc.content_calls import ContentCalls
 from peat_sidecar.rpc.document_calls import DocumentCalls
+from peat_sidecar.rpc.limit_calls import LimitCalls
 from peat_sidecar.rpc.mesh_package_calls import MeshPackageCalls
 from peat_sidecar.rpc.node_calls import NodeCalls
 from peat_sidecar.rpc.parts import Parts
@@ -19,6 +20,7 @@ _CALLS = (
     StoreCalls,
     ContentCalls,
     TransferCalls,
+    LimitCalls,
 )
 
 
@@ -31,6 +33,7 @@ class Service(
     StoreCalls,
     ContentCalls,
     TransferCalls,
+    LimitCalls,
 ):
     """All calls of `proto/peat_sidecar.proto`."""
 

@@ -6,6 +6,7 @@ The first two stand between the store and OCI sources and targets, the other two
 from peat_sidecar.transfer.exporter import Exporter
 from peat_sidecar.transfer.getter import Getter
 from peat_sidecar.transfer.importer import Imported, Importer
+from peat_sidecar.transfer.limiter import Limiter
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.provider import Provider
@@ -19,6 +20,7 @@ __all__ = [
     "Getter",
     "Imported",
     "Importer",
+    "Limiter",
     "Outcome",
     "Patience",
     "Progress",

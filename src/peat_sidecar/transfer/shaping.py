@@ -183,6 +183,7 @@ class Intake:
         lane, flow = self._shaper.down, self._flow(connection)
         if size is None:
             size = self.part_bytes(connection) or 0
+        lane.moved(flow)
         await lane.enter(flow, size)
         return Passage(lane, self._shaper.watch(connection), flow, self.progress, size)
 

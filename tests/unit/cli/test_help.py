@@ -31,6 +31,9 @@ COMMANDS = [
     "peers ban",
     "peers unban",
     "peers bans",
+    "limits",
+    "limits set",
+    "limits clear",
     "documents",
     "documents list",
     "documents get",
@@ -111,7 +114,9 @@ def test_every_setting_has_an_option(cli: Cli) -> None:
     text = cli("run --help")[1]
     for setting in Settings.model_fields.keys() - {"formation_keys"}:
         option = setting.replace("_", "-")
-        assert any(f"--{name} " in text for name in (option, option[:-1], f"{option[:-3]}y")), option
+        assert any(f"--{name} " in text for name in (option, option[:-1], option[:-2], f"{option[:-3]}y")), (
+            option
+        )
     assert "--formation-key " not in text
 
 
