@@ -14,6 +14,8 @@ _WINDOW_SECONDS = 0.5
 _QUIET_SECONDS = 0.25
 LEAST_BYTES = 4 << 10
 """Always allowed: three datagrams."""
+FIRST_BYTES = 32 << 10
+"""What may be unsent at first, and then as much as has gone, until a rate is known."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Backlog:
     _window_at: float = 0.0
     _window_bytes: float = 0.0
     _moved_at: float = 0.0
+    _gone_bytes: float = 0.0
 
     def wrote(self, size: int) -> None:
         """Given to the transport."""
@@ -46,6 +49,7 @@ class Backlog:
                 self._moved_at = now
                 self.unsent_bytes = max(0.0, self.unsent_bytes - went)
                 self._window_bytes += went
+                self._gone_bytes += went
             elif now - self._moved_at > max(_QUIET_SECONDS, 2 * rtt):
                 self.unsent_bytes = 0.0
             passed = now - self._window_at
@@ -66,7 +70,7 @@ class Backlog:
     def room(self, seconds: float) -> float:
         """What may be written so that no more than so many seconds' worth is unsent; below 0: nothing yet."""
         if self.rate is None:
-            return float("inf")
+            return max(FIRST_BYTES, self._gone_bytes) - self.unsent_bytes
         return max(self.rate * seconds, LEAST_BYTES) - self.unsent_bytes
 
     def is_idle(self) -> None:

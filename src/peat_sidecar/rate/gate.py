@@ -173,8 +173,9 @@ class Gate:
         ahead = (first is not None and first < rank) or any(each < rank for each in asking)
         behind = any(each > rank for each in asking)
         if ahead:
-            self._credit = max(0.0, self._credit - size)
-            self._behind[flow.transfer_class] += size
+            # What is given back may have been taken while nobody was ahead: that makes no credit.
+            self._credit -= min(max(size, 0.0), self._credit)
+            self._behind[flow.transfer_class] += max(size, 0.0)
         elif behind:
             self._credit = min(max(0.0, self._credit + size * self.share), _CREDIT_LIMIT_BYTES)
         else:

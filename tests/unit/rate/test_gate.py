@@ -203,6 +203,16 @@ def test_one_that_begins_to_move_says_so_once_and_counts_until_it_leaves_or_is_s
     assert gate.grant(4.1)[0]
 
 
+def test_what_is_given_back_by_those_who_make_way_lets_them_in_no_sooner() -> None:
+    gate, first, bulk = Gate(share=0.02), flow(TransferClass.CRITICAL), flow(TransferClass.BULK)
+    gate.ask(bulk, 10**6)
+    assert gate.grant(0.0)[0]
+    gate.moved(first, 0.1)
+    gate.correct(bulk, -900_000, 0.1)
+    gate.ask(bulk, PIECE)
+    assert not gate.grant(0.1)[0]
+
+
 def test_one_that_is_held_by_its_own_limit_makes_nobody_wait() -> None:
     gate, first, bulk = Gate(share=0.0), flow(TransferClass.CRITICAL, "slow"), flow(TransferClass.BULK)
     gate.limit_peer("slow", 1000, 0.0)
