@@ -47,6 +47,17 @@ class Pair:
     async def wire_bytes(self, id: str) -> int:
         return int((await self.moved(id)).get("wireBytes", 0))
 
+    async def until_came(self, id: str, size: int) -> None:
+        """Returns when so many bytes have come of a transfer, or it is over."""
+        async for moved in self.shore.watch(id):
+            if moved.wire_bytes >= size:
+                return
+
+    async def until_done(self, id: str) -> None:
+        """Returns when it is."""
+        states = [moved.state async for moved in self.shore.watch(id)]
+        assert states[-1] == "DONE"
+
     def passed(self) -> tuple[float, int]:
         """The lab's time, and what has left the ship by then."""
         before = self.lab.now()
@@ -78,7 +89,9 @@ async def pair(
             )
 
         async with start("shore", *shore) as getter:
-            async with start("ship", *ship, import_roots=[files], allow=[getter.peer.endpoint_id]) as provider:
+            async with start(
+                "ship", *ship, import_roots=[files], allow=[getter.peer.endpoint_id]
+            ) as provider:
                 yield Pair(lab, provider, getter, files)
 
 
@@ -123,18 +136,12 @@ async def test_a_critical_fetch_goes_before_bulk_without_any_limit(tmp_path: Pat
     async with pair(tmp_path, Link.both(rate_bits=2e6, delay_seconds=0.05)) as two:
         large, urgent = await two.offer(6_000_000), await two.offer(1_500_000, 7_000_000)
         bulk = await two.fetch(large, "BULK")
-        while await two.wire_bytes(bulk) < 300_000:
-            await asyncio.sleep(0.1)
+        await two.until_came(bulk, 300_000)
         critical = await two.fetch(urgent, "CRITICAL")
-        while not await two.wire_bytes(critical):
-            await asyncio.sleep(0.02)
+        await two.until_came(critical, 1)
         before = await two.wire_bytes(bulk)
-        while (await two.moved(critical))["state"] == "TRANSFER_STATE_RUNNING":
-            await asyncio.sleep(0.1)
+        await two.until_done(critical)
         between = await two.wire_bytes(bulk) - before
-        assert (await two.moved(critical))["state"] == "TRANSFER_STATE_DONE"
         assert between <= 0.05 * 1_500_000
-        while (await two.moved(bulk))["state"] == "TRANSFER_STATE_RUNNING":
-            await asyncio.sleep(0.2)
-        assert (await two.moved(bulk))["state"] == "TRANSFER_STATE_DONE"
+        await two.until_done(bulk)
         assert await two.wire_bytes(bulk) <= 6_000_000 * 1.01 + 200_000, "it went on where it was"

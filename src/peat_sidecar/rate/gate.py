@@ -184,6 +184,10 @@ class Gate:
         for bucket in self._buckets(flow):
             bucket.take(size, now)
 
+    def room(self, flow: Flow, seconds: float, now: float) -> float:
+        """What may go beside until the flow would have to wait for so long."""
+        return min(bucket.room(seconds, now) for bucket in self._buckets(flow))
+
     def _next(self, now: float) -> tuple[Flow | None, float | None]:
         """Who goes now; else how long the soonest has to wait."""
         ready: list[Flow] = []

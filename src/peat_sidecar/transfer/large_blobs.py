@@ -34,6 +34,12 @@ _PATIENCE_SECONDS = 1.0
 _GAIN = 1.1
 _LEAST_RATE = 4 << 10
 """Bytes per second, below which more connections only cost: it is a limit that holds."""
+_FIRST_BYTES = 8 << 10
+"""Before they have come none is added: on a link that carries next to nothing a handshake is much."""
+_FIRST_LOOK_SECONDS = 0.1
+_TRICKLE_LOOK_SECONDS = 0.7
+_TRICKLE_LOOKS = 3
+"""In a row: an outage is no trickle, and heals."""
 _CHUNK_WIRE_BYTES = 1028.0
 """A chunk, and its part of a pair."""
 _EVERYTHING = ChunkRanges.all()
@@ -181,6 +187,10 @@ class LargeBlobs:
         async with asyncio.TaskGroup() as group:
             extra: list[asyncio.Task[None]] = []
             best, is_trickle = 0.0, False
+            group.create_task(self._shrink(extra), name="end connections")
+            wire = self._intake.progress.wire_bytes
+            while self._intake.progress.wire_bytes - wire < _FIRST_BYTES:
+                await asyncio.sleep(_FIRST_LOOK_SECONDS)
             while len(extra) + 1 < CONNECTIONS:
                 wire = self._intake.progress.wire_bytes
                 if is_trickle or not self._is_long():
@@ -198,6 +208,21 @@ class LargeBlobs:
                     break
                 best = max(best, rate)
                 is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * seconds
+
+    async def _shrink(self, extra: list[asyncio.Task[None]]) -> None:
+        """Ends those that were added when next to nothing comes: a limit holds, and they would all fall
+        silent.
+        """
+        slow_looks = 0
+        while True:
+            wire = self._intake.progress.wire_bytes
+            await asyncio.sleep(_TRICKLE_LOOK_SECONDS)
+            came = self._intake.progress.wire_bytes - wire
+            slow_looks = slow_looks + 1 if 0 < came < _LEAST_RATE * _TRICKLE_LOOK_SECONDS else 0
+            if slow_looks >= _TRICKLE_LOOKS:
+                for task in extra:
+                    task.cancel()
+                extra.clear()
 
     def _is_long(self) -> bool:
         stats = self._connection.stats()

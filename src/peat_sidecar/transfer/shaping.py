@@ -6,6 +6,7 @@ and charged as well, so that limits hold at the interface.
 """
 
 import asyncio
+import itertools
 import time
 import weakref
 from collections.abc import Callable
@@ -29,6 +30,7 @@ LEAST_PART_BYTES = (16 << 10) + 512
 PIECE_SECONDS = 0.25
 LEAST_PIECE_BYTES = 64
 """At 1 kbit/s one is on the wire in a second, headers and all: two streams are not taken for silent."""
+TRICKLE_BYTES_PER_SECOND = 4 << 10
 PIECE_BYTES = 1 << 18
 """What a stream takes in one write."""
 _ROUND_SECONDS = 2.0
@@ -40,6 +42,11 @@ _FAST_LOOK_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 0.05
 _SHORTEST_PAUSE_SECONDS = 0.004
 _DATAGRAM_BYTES = 1200
+_DEBT_SECONDS = 1.5
+"""How long answers wait at most because of what went beside: a handshake has 7 KB, a minute's worth at
+1 kbit/s, and getters bear five seconds of silence."""
+_SETTLING_SECONDS = 1.0
+"""After a change what had been let through before it may still go."""
 
 
 class Lane:
@@ -49,20 +56,22 @@ class Lane:
         self.gate = gate
         self.clock = clock
         self.under_way: set[Passage] = set()
-        self._waiting: dict[Request, asyncio.Future[None]] = {}
+        self._waiting: dict[Request, asyncio.Future[bool]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, flow: Flow, size: float) -> None:
-        """Returns when so many bytes may go."""
+    async def enter(self, flow: Flow, size: float) -> bool:
+        """Returns when so many bytes may go; False when limits have changed meanwhile, and another number
+        may be right.
+        """
         request = self.gate.ask(flow, size)
         self.pump()
         if request.granted:
-            return
+            return True
         future = self._waiting[request] = asyncio.get_running_loop().create_future()
         try:
-            await future
+            return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
+            if future.done() and not future.cancelled() and future.result():
                 self.gate.correct(flow, -size, self.clock())
             else:
                 self.gate.withdraw(request)
@@ -70,6 +79,13 @@ class Lane:
             raise
         finally:
             self._waiting.pop(request, None)
+
+    def ask_again(self) -> None:
+        """Limits have changed: what was asked for under others is not granted any more."""
+        for request, future in list(self._waiting.items()):
+            if not future.done():
+                self.gate.withdraw(request)
+                future.set_result(False)
 
     def moved(self, flow: Flow) -> None:
         """A byte has come; those behind make way."""
@@ -89,7 +105,7 @@ class Lane:
         for request in granted:
             future = self._waiting.get(request)
             if future is not None and not future.done():
-                future.set_result(None)
+                future.set_result(True)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -180,12 +196,13 @@ class Intake:
 
     async def enter(self, connection: Connection, size: float | None = None) -> Passage:
         """Waits for leave to ask for so many bytes, or for as many as should be asked for at once."""
-        lane, flow = self._shaper.down, self._flow(connection)
-        if size is None:
-            size = self.part_bytes(connection) or 0
-        lane.moved(flow)
-        await lane.enter(flow, size)
-        return Passage(lane, self._shaper.watch(connection), flow, self.progress, size)
+        lane = self._shaper.down
+        while True:
+            flow = self._flow(connection)
+            asked = size if size is not None else self.part_bytes(connection) or 0
+            lane.moved(flow)
+            if await lane.enter(flow, asked):
+                return Passage(lane, self._shaper.watch(connection), flow, self.progress, asked)
 
     def close(self) -> None:
         """The transfer is over; it holds nobody back any more."""
@@ -225,16 +242,27 @@ class Outlet:
 
     async def admit(self, size: int) -> int:
         """Waits until some of so many bytes may be written: how many. They count as written."""
-        room = await self._room(min(size, self._piece_bytes()))
-        await self._shaper.up.enter(self._flow, room)
-        self._link.went_out(room)
-        return room
+        while True:
+            if self._is_one_too_many():
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            room = min(await self._room(size), self._piece_bytes())
+            if await self._shaper.up.enter(self._flow, room):
+                self._link.went_out(room)
+                return room
 
     def refund(self, size: int) -> None:
         """They were not written after all."""
         self._link.went_out(-size)
         self._shaper.up.gate.correct(self._flow, -size, self._shaper.clock())
         self._shaper.up.pump()
+
+    def _is_one_too_many(self) -> bool:
+        """Where next to nothing may go, the answers on a peer's oldest connection get it: shared out among
+        all, each would look silent, and what it had sent would be lost.
+        """
+        rate = self._shaper.up.gate.tightest(self._flow)
+        return rate is not None and rate < TRICKLE_BYTES_PER_SECOND and self._shaper.has_older(self._link)
 
     def _piece_bytes(self) -> int:
         rate = self._shaper.up.gate.tightest(self._flow)
@@ -265,7 +293,9 @@ class Outlet:
 class _Link:
     """What is known of one connection's traffic."""
 
-    def __init__(self, peer: EndpointId) -> None:
+    def __init__(self, peer: EndpointId, number: int) -> None:
+        self.peer = peer
+        self.number = number
         self.passages: set[Passage] = set()
         self.answers = 0
         self.backlog = Backlog()
@@ -297,7 +327,9 @@ class _Link:
         self._in_ahead -= stats.received_on_wire - self._received
         self._sent, self._received = stats.sent_on_wire, stats.received_on_wire
         if self._out_ahead < 0 or not self.answers:
-            up.gate.correct(self.flow, -self._out_ahead, up.clock())
+            now = up.clock()
+            size = min(-self._out_ahead, up.gate.room(self.flow, _DEBT_SECONDS, now))
+            up.gate.correct(self.flow, size, now)
             self._out_ahead = 0.0
         missed = self._outstanding() - self._in_ahead
         if missed:
@@ -339,6 +371,8 @@ class Shaper:
         self._links: weakref.WeakKeyDictionary[Connection, _Link] = weakref.WeakKeyDictionary()
         self._tallies: weakref.WeakValueDictionary[EndpointId, _PeerTally] = weakref.WeakValueDictionary()
         self._timer: asyncio.TimerHandle | None = None
+        self._settled_at = 0.0
+        self._numbers = itertools.count()
         if limits is not None:
             self.change(limits)
 
@@ -351,13 +385,11 @@ class Shaper:
     def apply(self) -> None:
         """Looks at the time of day, and at what has gone."""
         before, self.rates = self.rates, self.limits.at(self._now())
-        if not before.are_none:
-            self._charge()
-        elif not self.rates.are_none:
-            for connection, link in list(self._links.items()):
-                link.begin(connection)
         if self.rates != before:
+            self._settled_at = self.clock() + _SETTLING_SECONDS
             self._set(self.rates)
+        if not self.rates.are_none:
+            self._charge()
         self.up.pump()
         self.down.pump()
         self._look_again()
@@ -366,8 +398,15 @@ class Shaper:
         """Has what goes over a connection counted; also what is no transfer's."""
         link = self._links.get(connection)
         if link is None:
-            link = self._links[connection] = _Link(connection.remote_id)
+            link = self._links[connection] = _Link(connection.remote_id, next(self._numbers))
         return link
+
+    def has_older(self, link: _Link) -> bool:
+        """Whether answers go to the same peer over an older connection."""
+        return any(
+            each.answers and each.peer == link.peer and each.number < link.number
+            for each in self._links.values()
+        )
 
     def intake(self, progress: Progress) -> Intake:
         """For a transfer of that class."""
@@ -390,6 +429,8 @@ class Shaper:
 
     def _set(self, rates: Rates) -> None:
         now = self.clock()
+        self.up.ask_again()
+        self.down.ask_again()
         self._total.bucket.change(rates.total, now)
         for lane, rate in ((self.up, rates.up), (self.down, rates.down)):
             lane.gate.limit(rate, now)
@@ -403,8 +444,12 @@ class Shaper:
                 passage.over.set()
 
     def _charge(self) -> None:
+        is_settled = self.clock() >= self._settled_at
         for connection, link in list(self._links.items()):
-            link.charge(connection, self.up, self.down)
+            if is_settled:
+                link.charge(connection, self.up, self.down)
+            else:
+                link.begin(connection)
 
     def _look_again(self) -> None:
         if self._timer is not None:
