@@ -88,11 +88,11 @@ async def pair(
                 **more,
             )
 
-        async with start("shore", *shore) as getter:
-            async with start(
-                "ship", *ship, import_roots=[files], allow=[getter.peer.endpoint_id]
-            ) as provider:
-                yield Pair(lab, provider, getter, files)
+        async with contextlib.AsyncExitStack() as stack:
+            getter = await stack.enter_async_context(start("shore", *shore))
+            more = {"import_roots": [files], "allow": [getter.peer.endpoint_id]}
+            provider = await stack.enter_async_context(start("ship", *ship, **more))
+            yield Pair(lab, provider, getter, files)
 
 
 @pytest.mark.parametrize("side", ["up", "down"])
@@ -119,10 +119,13 @@ async def test_a_change_holds_within_a_second_and_one_kilobit_works(tmp_path: Pa
         _, free = await two.window(1)
         assert free > 100_000
         await two.ship.call("SetLimits", limits={"up": "1 kbit/s"})
+        await asyncio.sleep(1.2)
+        _, rest = await two.window(1)
+        assert rest < free / 2, "what was on its way"
         await asyncio.sleep(1)
         before = await two.wire_bytes(id)
         seconds, gone = await two.window(15)
-        assert gone <= 125 * seconds + 2 * PACKET
+        assert gone <= 125 * seconds + 6 * PACKET, "connections that are not needed any more say goodbye"
         assert await two.wire_bytes(id) > before
         assert (await two.moved(id))["state"] == "TRANSFER_STATE_RUNNING"
         await two.ship.call("SetLimits", limits={"up": "800 kbit/s"})

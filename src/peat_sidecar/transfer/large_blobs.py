@@ -189,7 +189,7 @@ class LargeBlobs:
             best, is_trickle = 0.0, False
             group.create_task(self._shrink(extra), name="end connections")
             wire = self._intake.progress.wire_bytes
-            while self._intake.progress.wire_bytes - wire < _FIRST_BYTES:
+            while self._intake.progress.wire_bytes - wire < _FIRST_BYTES:  # noqa: ASYNC110
                 await asyncio.sleep(_FIRST_LOOK_SECONDS)
             while len(extra) + 1 < CONNECTIONS:
                 wire = self._intake.progress.wire_bytes

@@ -42,10 +42,10 @@ _FAST_LOOK_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 0.05
 _SHORTEST_PAUSE_SECONDS = 0.004
 _DATAGRAM_BYTES = 1200
-_DEBT_SECONDS = 1.5
+_DEBT_SECONDS = 1.0
 """How long answers wait at most because of what went beside: a handshake has 7 KB, a minute's worth at
 1 kbit/s, and getters bear five seconds of silence."""
-_SETTLING_SECONDS = 1.0
+_SETTLING_SECONDS = 2.5
 """After a change what had been let through before it may still go."""
 
 
@@ -69,7 +69,7 @@ class Lane:
             return True
         future = self._waiting[request] = asyncio.get_running_loop().create_future()
         try:
-            return await future
+            granted = await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.result():
                 self.gate.correct(flow, -size, self.clock())
@@ -79,6 +79,7 @@ class Lane:
             raise
         finally:
             self._waiting.pop(request, None)
+        return granted
 
     def ask_again(self) -> None:
         """Limits have changed: what was asked for under others is not granted any more."""
