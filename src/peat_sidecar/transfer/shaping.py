@@ -69,7 +69,7 @@ class Lane:
             return True
         future = self._waiting[request] = asyncio.get_running_loop().create_future()
         try:
-            granted = await future
+            granted: bool = await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.result():
                 self.gate.correct(flow, -size, self.clock())
