@@ -30,7 +30,7 @@ from peat_sidecar.packages import parse_manifest
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Store, StoredPackage
-from peat_sidecar.transfer import Exporter, Getter, Provider, Transfers
+from peat_sidecar.transfer import Exporter, Getter, Provider, Shaper, Transfers
 from tests.support.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, encoded
 from tests.support.manual_time import ManualTime
 from tests.support.networks import Network, address_of, everyone, network
@@ -125,7 +125,7 @@ class MeshNode:
             self.node = await _endpoint(store, self.made, self.id)
         else:
             self.node.provider = Provider(store)
-            self.node.getter = Getter(store, self.node.pool, patience=hasty)
+            self.node.getter = Getter(store, self.node.pool, patience=hasty, shaper=self.node.shaper)
         state = State.open(self.directory / "state.db")
         now = self.clock or _now()
         records = Records.open(self.directory / "records.db", self.signer, now=now)
@@ -244,7 +244,9 @@ async def _endpoint(store: Store, made: Network, id: EndpointId) -> Node:
     provider = Provider(store)
     peers = OpenPeers()
     serving = asyncio.create_task(peers.run(endpoint, pool, provider))
-    return Node(store, endpoint, pool, provider, Getter(store, pool, patience=hasty), peers, serving)
+    shaper = Shaper()
+    getter = Getter(store, pool, patience=hasty, shaper=shaper)
+    return Node(store, endpoint, pool, provider, getter, peers, shaper, serving)
 
 
 async def _at_once(_: float) -> None:
