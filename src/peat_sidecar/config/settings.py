@@ -226,7 +226,8 @@ class Settings(BaseSettings):
             raise ValueError("admission by roster needs a formation key and roster_admin; set both")
         if self.admission == "key+roster" and self.identity == "derived":
             raise ValueError(
-                "a roster lists nodes by keys of their own, which a derived identity is not; choose one of both"
+                "a roster lists nodes by keys of their own, which a derived identity is not;"
+                " choose one of both"
             )
         if self.roster is not None and not self.roster_admin:
             raise ValueError("a roster is believed only when roster_admin says who signs it; set that too")
