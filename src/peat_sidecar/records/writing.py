@@ -4,7 +4,7 @@ What is read is read once; what is written is written together at the end, which
 first sync as fast as its signatures can be verified.
 """
 
-import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -329,8 +329,8 @@ def make_document(
 
 
 def content_key(value: str) -> int:
-    """What a value is found by: 32 bits of its hash, signed as SQLite has integers; several may share one."""
-    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=4).digest(), "big", signed=True)
+    """What a value is found by: 32 bits, which several values may share; whoever finds compares."""
+    return zlib.crc32(value.encode())
 
 
 def value_at(fields: object, path: str) -> object:
