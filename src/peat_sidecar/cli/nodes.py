@@ -35,7 +35,7 @@ _FAULTS_SHOWN = 10
 
 @asks_daemon
 def status(session: Session) -> None:
-    """Shows what the daemon is, what it has and how it is reached."""
+    """Shows what the daemon is, what it has, how it is reached, and what is wrong."""
     answer = session.client.call("GetStatus")
     if session.as_json:
         print_json(answer)
@@ -127,8 +127,7 @@ def _print_peer(peer: Json) -> None:
         traffic = f"sent {size(peer.get('sentBytes'))}, received {size(peer.get('receivedBytes'))}"
         print_line(f"  connected, round trip {rtt:.1f} ms, {traffic}")
     else:
-        again = peer.get("nextDialSeconds", 0.0)
-        print_line("  not connected" + (f", dialled again in {duration(again)}" if again else ""))
+        print_line(f"  not connected{_dialled_again(peer.get('nextDialSeconds', 0.0))}")
     exchanges = ", exchanges documents" if peer.get("connected") else ", has proven the key"
     member = exchanges if peer.get("member") else ""
     if peer.get("source"):
@@ -137,6 +136,13 @@ def _print_peer(peer: Json) -> None:
         print_text(f"at {', '.join(peer['addresses'])}", indent="  ")
     if peer.get("lastError"):
         print_text(f"last error: {peer['lastError']}", indent="  ")
+
+
+def _dialled_again(seconds: float) -> str:
+    """What is due is not said to be due in 0.0 seconds."""
+    if not seconds:
+        return ""
+    return ", dialled again at once" if seconds < 1 else f", dialled again in {duration(seconds)}"
 
 
 def _formation(answer: Json) -> str:

@@ -86,6 +86,7 @@ def want_message(want: Want) -> pb.Want:
         done_bytes=want.done_bytes,
         arch=want.arch,
         export_to=want.export_to,
+        reference=want.reference,
     )
 
 

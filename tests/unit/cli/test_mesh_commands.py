@@ -165,6 +165,11 @@ def test_wants_are_listed(cli: Cli, answers: Answers) -> None:
     assert lines[1].split()[:8] == [WANT["id"], "fetching", "high", "user", "25%", "of", "200", "B"]
     assert ".." in lines[1]
     assert "ababababab" in lines[2]
+    waiting |= {"reference": "registry.example/team/app:v2", "origin": "policy"}
+    answers.give("ListWants", {"wants": [waiting]})
+    assert cli("wants", width=None)[1].splitlines()[1].endswith("  registry.example/team/app:v2")
+    assert "registry.example/team/app:v2" in cli("wants", "-o", "json")[1]
+    answers.give("ListWants", {"wants": [WANT, waiting]})
     assert "ffffffffffffffff: nobody has it" in text
     assert "registry.example/team/app:v1 (arm64)" in cli("wants", "list", width=None)[1]
     assert json.loads(cli("wants", "-o", "json")[1])["wants"][0] == WANT
@@ -358,6 +363,7 @@ def test_peers(cli: Cli, answers: Answers) -> None:
             "peers": [
                 {"endpointId": ID, "connected": True, "source": "mdns", "member": True},
                 {"endpointId": ID, "source": "named", "nextDialSeconds": 12.0, "member": True},
+                {"endpointId": ID, "source": "record", "nextDialSeconds": 0.02},
                 {"endpointId": ID, "source": "inbound", "banned": True},
             ]
         },
@@ -366,6 +372,7 @@ def test_peers(cli: Cli, answers: Answers) -> None:
     assert code == 0
     assert "found on the local network, exchanges documents" in text
     assert "not connected, dialled again in 12 s\n  named here, has proven the key\n" in text
+    assert "not connected, dialled again at once\n  known from its record\n" in text
     assert "  banned\n  came by itself" in text
 
 

@@ -1,5 +1,6 @@
 """Classes, states and kinds of the mesh all have their messages."""
 
+from dataclasses import replace
 from typing import get_args, get_type_hints
 
 import pytest
@@ -27,6 +28,11 @@ def test_each_state() -> None:
     assert {want_message(want(TransferClass.LOW, state)).state for state in states} == set(pb.WantState) - {
         pb.WantState.UNSPECIFIED
     }
+
+
+def test_what_a_want_is_a_package_of() -> None:
+    known = replace(want(TransferClass.LOW, "waiting"), reference="registry.example/team/app:v1")
+    assert want_message(known).reference == "registry.example/team/app:v1"
 
 
 def test_no_class_and_a_class_of_another_version() -> None:
