@@ -118,7 +118,7 @@ class Replicator:
         """Until it is cancelled."""
         ends = [
             self._records.subscribe(self._records_changed),
-            self._trust.on_change(lambda _: self.look_again()),
+            self._trust.on_change(self._trust_changed),
             self._store.on_packages(self._packages_changed),
         ]
         try:
@@ -260,6 +260,10 @@ class Replicator:
         if want.origin == "policy" and offer is not None:
             self._state.put_replica(replace(_row(offer), unwanted_by=self._digest))
         self._wake.set()
+
+    def _trust_changed(self, _: object) -> None:
+        self.look_again()
+        self._wants.look_again()
 
     def _records_changed(self, changes: Sequence[Change]) -> None:
         found = {each.doc_id: each.document for each in changes if each.collection == PACKAGES}

@@ -297,7 +297,7 @@ async def test_a_copy_stays_a_copy(tmp_path: Path) -> None:
         a, b = await made.node("a"), await made.node("b")
         made.link(a, b)
         old = a.add(APP, [layer(1)])
-        await until(lambda: len(documents(a)) == 1)
+        await until(lambda: b.p.records.get("packages", f"a:{APP}-amd64") is not None)
         b.add(APP, [layer(1)])
         await until(lambda: len(documents(b)) == 1)
         key = f"b:{APP}-amd64"

@@ -11,11 +11,12 @@ import pytest
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError, IntegrityError, NotFound, PeerUnavailable, StoreFull
 from peat_sidecar.ids import BlobHash, EndpointId
+from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.state import State, WantRow
 from peat_sidecar.transfer import Getter, Progress, Sources
 from peat_sidecar.wire import parse_hash_sequence
-from tests.support.mesh_nodes import Mesh, MeshNode, layer, mesh, wanted
+from tests.support.mesh_nodes import Mesh, MeshNode, calm, layer, mesh, wanted
 from tests.support.nodes import content, until
 
 REF = "registry.example/team/app:v1"
@@ -566,4 +567,60 @@ async def test_trouble_of_the_records_does_not_end_the_loop(
         made.time.advance(31)
         await until(lambda: not broken and bool(made.time.due))
         made.time.advance(31)
+        await wanted(b, REF, "done")
+
+
+async def test_a_reference_that_its_source_writes_without_the_registry(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        made.link(a, b)
+        b.p.wants.add(REF)
+        seen = PulledPackage("registry.example", "app", "team/app:v1", "amd64", listed_as=REF)
+        a.p.announcer.set_pulled("agent", [seen])
+        package = a.add(REF, [layer(1)])
+        await wanted(b, REF, "done")
+        got = b.content(REF)
+        assert got is not None
+        assert got.root == package.root
+
+
+async def test_a_roster_that_lets_another_decide(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        trusted: set[str] = set()
+        b.p.trust.decides = lambda document: document.owner in trusted  # type: ignore[method-assign]
+        a.add(REF, [layer(1)])
+        await announced(a, REF)
+        made.link(a, b)
+        b.p.wants.add(REF)
+        await calm(b)
+        assert "not known in the formation" in the_want(b).why
+        trusted.add("a")
+        b.p.replicator._trust_changed(None)
+        await wanted(b, REF, "done")
+
+
+async def test_a_change_that_is_about_something_else_costs_no_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        made.link(a, b)
+        b.p.wants.add(REF)
+        await calm(b)
+        looked: list[str] = []
+        resolve = b.p.offers.resolve
+
+        def counted(name: str, **more: Any) -> Any:
+            looked.append(name)
+            return resolve(name, **more)
+
+        monkeypatch.setattr(b.p.offers, "resolve", counted)
+        for number in range(20):
+            a.p.records.put("packages", f"a:other{number}", {"reference": f"other{number}"})
+            a.p.records.put("notes", "one", {"number": number})
+        await until(lambda: b.p.records.get("packages", "a:other19") is not None)
+        await calm(b)
+        assert looked == []
+        a.add(REF, [layer(1)])
         await wanted(b, REF, "done")
