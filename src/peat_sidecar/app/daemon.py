@@ -17,13 +17,20 @@ from peat_sidecar.app.logs import configure_logs
 from peat_sidecar.app.mesh import (
     Ground,
     Mesh,
+    agent_id_of,
     follow_roster,
     formation_of,
     identity_of,
     keep_bans,
     peers_of,
 )
-from peat_sidecar.app.process import heed_signals, keep_freed_memory, raise_file_limit, spare_the_collector
+from peat_sidecar.app.process import (
+    heed_signals,
+    keep_freed_memory,
+    keep_going,
+    raise_file_limit,
+    spare_the_collector,
+)
 from peat_sidecar.config import Settings
 from peat_sidecar.confined import Roots
 from peat_sidecar.ids import EndpointId
@@ -119,7 +126,7 @@ class _Daemon:
         pool = Pool(endpoint)
         stack.push_async_callback(pool.close)
         stack.callback(follow_roster(trust, peers))
-        agent_id = settings.agent_id or str(endpoint.id)
+        agent_id = agent_id_of(settings, identity.signer.id)
         await asyncio.to_thread(records.claim, agent_id)
         await asyncio.to_thread(keep_bans, peers, records)
         provider, transfers = Provider(store), Transfers()
@@ -176,7 +183,9 @@ class _Daemon:
             accepting = group.create_task(
                 peers.run(self._endpoint, self._pool, self._provider), name="accept peers"
             )
-            going = [group.create_task(run(), name=name) for name, run in self._mesh.runs().items()]
+            going = [
+                group.create_task(keep_going(name, run), name=name) for name, run in self._mesh.runs().items()
+            ]
             try:
                 await self._server.start()
                 await self._mesh.start()
@@ -199,6 +208,7 @@ class _Daemon:
             self._parts.transfers.close,
             self._server.close,
             self._mesh.close,
+            self._parts.peers.stop_dialling,  # before the endpoint, which would wait for the answers
             self._pool.close,
             self._endpoint.close,
         ]

@@ -7,10 +7,17 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from peat_sidecar.errors import PeatError
 
 STOP_SECONDS = 9.0
 """After a signal the process ends within this time, whatever hangs: the store bears it."""
+ANEW_SECONDS = 5.0
 _FILES = 65536
+_log = structlog.get_logger(__name__)
 
 # malloc.h of glibc
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -43,6 +50,26 @@ def raise_file_limit() -> None:
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def keep_going(
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    *,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:
+    """Does what is meant to go on for as long as the program, and begins it anew where it ends: content is
+    served all the same, and what was to be done follows from what there is.
+    """
+    while True:
+        try:
+            await run()
+            _log.error("what is to go on has ended, and begins anew", work=name)
+        except PeatError as error:
+            _log.warning("what is to go on fails, and begins anew", work=name, error=str(error))
+        except Exception:  # noqa: BLE001 - the edge of the task
+            _log.exception("what is to go on fails, and begins anew", work=name)
+        await sleep(ANEW_SECONDS)
 
 
 def heed_signals(stop: asyncio.Event) -> None:

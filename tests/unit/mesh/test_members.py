@@ -451,6 +451,21 @@ async def test_one_that_nobody_named_is_forgotten_in_the_end(tmp_path: Path) -> 
         assert len(named.peers.list()) == 1
 
 
+async def test_when_the_end_is_near_nobody_is_dialled(tmp_path: Path) -> None:
+    time = ManualTime()
+    async with crew(tmp_path) as made:
+        other = await made.join(formation=fleet())
+        one = await made.join(formation=fleet(), named=[other.address], sleep=time.sleep, clock=time.clock)
+        await one.meets(other)
+        await bounded(one.peers.stop_dialling())
+        assert one.peers.sessions() == {other.id}
+        one.peers.discovered(PeerAddress(STRANGER, ("127.0.0.1:9",)), "mdns")
+        other.peers.ban(one.id, "")
+        await until(lambda: not one.peers.sessions())
+        await pass_by(time, 100)
+        assert [each.next_dial_seconds for each in one.peers.list()] == [None, None]
+
+
 async def test_a_full_table_makes_room_for_the_newest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
