@@ -19,7 +19,7 @@ from peat_sidecar.transfer.answers import Asking, Pace
 from peat_sidecar.transfer.board import Board, Taken
 from peat_sidecar.transfer.holdings import whole_groups
 from peat_sidecar.transfer.progress import Progress
-from peat_sidecar.transfer.sharing import share
+from peat_sidecar.transfer.sharing import end, share
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ErrorCode, Get, RangesSeq
 
@@ -43,10 +43,7 @@ class LargeBlobs:
     for whoever asks next.
     """
 
-    def __init__(
-        self, board: Board, connection: Connection, more: More, progress: Progress, *, patient: bool = False
-    ) -> None:
-        """`patient`: a peer that is fetching a blob itself is waited for."""
+    def __init__(self, board: Board, connection: Connection, more: More, progress: Progress) -> None:
         self._board = board
         self._connection = connection
         self._more = more
@@ -56,6 +53,7 @@ class LargeBlobs:
         self._rate: float | None = None
         """Of one stream."""
         self.came_bytes = 0
+        """Verified."""
         self._fault: PeatError | None = None
         """Of a connection that was added."""
 
@@ -65,8 +63,7 @@ class LargeBlobs:
         try:
             await self._serve(self._connection)
         finally:
-            growing.cancel()
-            await asyncio.gather(growing, return_exceptions=True)
+            await end([growing])
 
     async def _serve(self, connection: Connection) -> None:
         pace = Pace()
@@ -179,6 +176,4 @@ async def _until(over: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         if working.done():
             working.result()
     finally:
-        for task in (working, ending):
-            task.cancel()
-        await asyncio.gather(working, ending, return_exceptions=True)
+        await end([working, ending])

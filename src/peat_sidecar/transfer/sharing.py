@@ -1,8 +1,8 @@
 """Several workers share out items: the first error ends all of them and is raised as itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from peat_sidecar.errors import PeerUnavailable
 
@@ -34,6 +34,26 @@ async def share(
         raise asyncio.CancelledError
     if errors:
         raise next((error for error in errors if not isinstance(error, PeerUnavailable)), errors[0])
+
+
+async def end(tasks: Iterable["asyncio.Future[Any]"]) -> None:
+    """Cancels them and waits until they have ended, however often this is cancelled meanwhile: what they use
+    is put away after this.
+    """
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    cancelled = False
+    while pending := [task for task in ending if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            cancelled = True
+    for task in ending:
+        if not task.cancelled():
+            task.exception()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _all_ended(tasks: list[asyncio.Task[None]]) -> bool:
