@@ -207,10 +207,14 @@ class Announcer:
         return min(others, key=lambda offer: (offer.clock, offer.doc_id)).agent_id if others else ""
 
     def _take_back(self, doc_id: str, fields: Fields, complete: bool) -> None:
-        """A watcher's document loses what is said of content, and stays: the cluster has had that package."""
+        """A watcher's document loses what is said of content, and stays: the cluster has had that package. One
+        that says nothing of content was written by a call, and is left alone.
+        """
+        if fields.keys().isdisjoint(OF_CONTENT):
+            return
         if _WATCHED not in fields:
             self._write(doc_id, None)
-        elif complete and not fields.keys().isdisjoint(OF_CONTENT):
+        elif complete:
             self._write(doc_id, {name: value for name, value in fields.items() if name not in OF_CONTENT})
 
     def _write(self, doc_id: str, fields: Fields | None) -> None:

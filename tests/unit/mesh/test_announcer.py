@@ -397,3 +397,14 @@ async def test_odd_references(tmp_path: Path) -> None:
             "é/ü:1",
             "good:v1",
         }
+
+
+async def test_what_a_call_has_written_is_left_alone(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a = await made.node("a")
+        a.p.records.put("packages", "a:by-hand-amd64", {"reference": "by-hand"})
+        a.add(APP, [layer(1)])
+        await until(lambda: f"a:{APP}-amd64" in documents(a))
+        a.p.store.remove_package(APP)
+        await until(lambda: f"a:{APP}-amd64" not in documents(a))
+        assert documents(a) == {"a:by-hand-amd64": {"reference": "by-hand"}}
