@@ -38,6 +38,8 @@ class Receipt:
     advanced: set[EndpointId] = field(default_factory=set)
     gaps: set[EndpointId] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
+    last: SignerRow | None = None
+    """Of the record that was stored last in this transaction."""
 
     def fault(self, kind: FaultKind, signer: EndpointId, detail: str, record: Record | None = None) -> None:
         """Something is wrong with a record, or a batch."""
@@ -98,17 +100,18 @@ class Receiver:
             return
         if not self._has_room(record, signed, signer, known is not None, receipt):
             return
-        signer = self._signers.add(record.signer)
-        if signer.forgotten:
-            recall(self._database, signer)
-        signer.heard = max(signer.heard, receipt.now)
+        if signer is None or signer is not receipt.last:
+            signer = receipt.last = self._signers.add(record.signer)
+            signer.heard = max(signer.heard, receipt.now)
+            receipt.advanced.add(signer.key)
+            if signer.forgotten:
+                recall(self._database, signer)
         state = State.AHEAD if record.clock > horizon else State.COUNTS
         if state is State.COUNTS:
             self._clock.saw(record.clock)
         self._report(record, signer, state, receipt)
         writing.place(document, signer, record, signed, state)
         receipt.new += 1
-        receipt.advanced.add(signer.key)
 
     def _each_proven(
         self, batch: Batch, row: SignerRow | None, receipt: Receipt

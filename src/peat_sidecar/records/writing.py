@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from peat_sidecar.errors import IntegrityError
 from peat_sidecar.records.bounds import MERGED_LIMIT_BYTES
 from peat_sidecar.records.canonical import parse_rendered, render
 from peat_sidecar.records.database import Database
-from peat_sidecar.records.merging import Merge, merge_records
+from peat_sidecar.records.merging import merge_records, values_of
 from peat_sidecar.records.policy import Policy
 from peat_sidecar.records.record import Record, SignedRecord, parse_record
 from peat_sidecar.records.signers import SignerRow, Signers
@@ -82,6 +83,10 @@ class _Todo:
     added_keys: list[tuple[int, int]] = field(default_factory=list)
     removed_keys: list[tuple[int, int]] = field(default_factory=list)
     more_documents: int = 0
+
+    def change_keys(self, document: int, old: set[int], now: set[int]) -> None:
+        self.removed_keys += [(key, document) for key in old - now]
+        self.added_keys += [(key, document) for key in now - old]
 
     def write(self, database: Database) -> None:
         database.execute_many("INSERT INTO documents VALUES (?,?,?,?,?,?)", self.new)
@@ -198,26 +203,23 @@ class Writing:
             if row.state == state and self._policy.counts(signer, document.collection, owner):
                 yield signer
 
-    def merge(self, document: DocumentRow) -> Merge:
-        """What the document comes to."""
+    def _alive(self, document: DocumentRow) -> tuple[list[SignerRow], int]:
+        """Who has written the document after its latest delete, and that delete."""
         rows = document.records
-        owner = self._policy.owner(document.collection, document.doc_id)
+        collection = document.collection
+        owner = self._policy.owner(collection, document.doc_id)
         deleted = 0
-        alive = []
+        counting = []
         for identity, row in rows.items():
             signer = self._signers.by_id(identity)
-            if row.state is State.AHEAD or not self._policy.counts(signer, document.collection, owner):
+            if row.state is State.AHEAD or not self._policy.counts(signer, collection, owner):
                 continue
             if row.deleted is not None and row.deleted > deleted:
                 deleted = row.deleted
             if row.state is State.COUNTS:
-                alive.append(signer)
-        alive = [signer for signer in alive if rows[signer.id].clock > deleted]
-        if len(alive) > 1:
-            alive = self._within_limit(document, alive)
-        return merge_records(
-            [record for signer in alive if (record := self.record(document, signer)) is not None], deleted
-        )
+                counting.append(signer)
+        alive = [signer for signer in counting if rows[signer.id].clock > deleted]
+        return self._within_limit(document, alive) if len(alive) > 1 else alive, deleted
 
     def finish(self, *, want_changes: bool) -> list[Change]:
         """Merges and writes everything. The changes of documents, when somebody wants to hear of them."""
@@ -262,28 +264,35 @@ class Writing:
 
     def _settle(self, document: DocumentRow, todo: "_Todo") -> None:
         """Merges one document, and notes what is to be written of it."""
-        before = document.json, document.signers, document.clock
-        merge = self.merge(document)
-        values = merge.values if merge.exists else {}
-        document.clock = merge.clock
-        document.json = render(values) if merge.exists else None
-        document.signers = self._ids(merge) if merge.exists else ""
+        before, was = document.json, (document.signers, document.clock)
+        values = self._merge(document)
+        document.json = render(values) if values is not None else None
         if not document.records:
             todo.gone.append((document.id,))
         elif document.is_new:
             todo.new.append(_values(document))
-        elif before != (document.json, document.signers, document.clock):
+        elif before != document.json or was != (document.signers, document.clock):
             todo.changed.append((document.clock, document.signers, document.json, document.id))
-        if before[0] != document.json:
-            todo.more_documents += (document.json is not None) - (before[0] is not None)
+        if before != document.json:
+            todo.more_documents += (document.json is not None) - (before is not None)
             if document.collection == "packages":
-                old, now = _keys_of_text(before[0]), _keys(values)
-                todo.removed_keys += [(key, document.id) for key in old - now]
-                todo.added_keys += [(key, document.id) for key in now - old]
+                todo.change_keys(document.id, _keys_of_text(before), _keys(values or {}))
 
-    def _ids(self, merge: Merge) -> str:
+    def _merge(self, document: DocumentRow) -> dict[str, Any] | None:
+        """What the document says; None: it is not there. Sets its clock and signers."""
+        alive, deleted = self._alive(document)
+        records = [record for signer in alive if (record := self.record(document, signer)) is not None]
+        if not records:
+            document.clock, document.signers = 0, ""
+            return None
+        if len(records) == 1:
+            document.clock, document.signers = records[0].clock, str(alive[0].id)
+            return values_of(records[0], deleted)
+        merge = merge_records(records, deleted)
         rows = (self._signers.find(signer) for signer in merge.signers)
-        return ",".join(str(row.id) for row in rows if row is not None)
+        document.clock = merge.clock
+        document.signers = ",".join(str(row.id) for row in rows if row is not None)
+        return merge.values
 
     def _within_limit(self, document: DocumentRow, alive: list[SignerRow]) -> list[SignerRow]:
         """The latest ones, as many as can be merged at a bearable cost; the same on every node."""
