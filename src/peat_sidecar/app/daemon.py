@@ -167,6 +167,7 @@ class _Daemon:
             providers=mesh.providers,
             wants=mesh.wants,
             replicator=mesh.replicator,
+            exports=mesh.exports,
             watchers=mesh.watchers,
             app_id=settings.app_id if formation is not None else "",
         )

@@ -172,7 +172,7 @@ class Mesh:
             about={"version": version("peat-sidecar"), "platform": _own_platform()},
         )
         self.providers = Providers(self._whereabouts, offers, ground.endpoint.id, ground.peers.sessions)
-        self._exports = RegistryExports(state, store, ground.exporter, ground.transfers, ground.registries)
+        self.exports = RegistryExports(state, store, ground.exporter, ground.transfers, ground.registries)
         self.wants = Wants(
             state,
             records,
@@ -182,7 +182,7 @@ class Mesh:
             ground.peers,
             offers=offers,
             providers=self.providers,
-            arrivals=Arrivals(store, state, policy.platforms, self._exports),
+            arrivals=Arrivals(store, state, policy.platforms, self.exports),
         )
         self.replicator = Replicator(
             policy,
@@ -200,7 +200,7 @@ class Mesh:
             state,
             offers,
             wants=self.wants,
-            exports=self._exports,
+            exports=self.exports,
             sources=_sources(settings),
         )
         self._client = _agent_client(settings)
@@ -215,7 +215,7 @@ class Mesh:
             "wants": self.wants.run,
             "replicate": self.replicator.run,
             "announce": self._announcer.run,
-            "export to registries": self._exports.run,
+            "export to registries": self.exports.run,
             "tell and hear where nodes are": self._whereabouts.run,
             "look after records": upkeep.run,
         }

@@ -69,6 +69,10 @@ def status(session: Session) -> None:
         print_text(f"{each.get('name', '')}: {each.get('status', '')}")
     if policy := answer.get("wants", {}).get("policy"):
         print_text(f"policy: {policy}")
+    for each in answer.get("exports", []):
+        failed = f", failed {plural(number(each.get('attempts')), 'time')}" if each.get("attempts") else ""
+        why = f": {each['lastError']}" if each.get("lastError") else ""
+        print_text(f"to be written to {each.get('target', '')}{failed}{why}")
     _print_faults(answer.get("faults", []))
 
 
@@ -128,8 +132,7 @@ def _print_peer(peer: Json) -> None:
         print_line(f"  connected, round trip {rtt:.1f} ms, {traffic}")
     else:
         print_line(f"  not connected{_dialled_again(peer.get('nextDialSeconds', 0.0))}")
-    exchanges = ", exchanges documents" if peer.get("connected") else ", has proven the key"
-    member = exchanges if peer.get("member") else ""
+    member = ", a member" if peer.get("member") else ""
     if peer.get("source"):
         print_line(f"  {_SOURCES.get(peer['source'], peer['source'])}{member}")
     if peer.get("addresses"):

@@ -102,6 +102,10 @@ class RegistryExports:
         self._wake.set()
         return row
 
+    def pending(self) -> list[ExportRow]:
+        """What has to be written yet, the oldest first, each with what went wrong last. Blocks."""
+        return sorted((row for row in self._state.exports() if not row.done), key=lambda row: row.created_at)
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Called after each one that is done."""
         self._listeners.append(listener)

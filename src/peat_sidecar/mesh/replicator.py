@@ -104,9 +104,9 @@ class Replicator:
         if not self._policy.rules:
             return "nothing is fetched by itself; no rule is set"
         chosen = len(self._last.chosen)
-        text = f"{chosen} packages are wanted, {chosen - self._coming} are here"
-        text += f", {self._last.cut} have no room" if self._last.cut else ""
-        return text + (f", {self._last.out} were taken out" if self._last.out else "")
+        text = f"{chosen} wanted, {chosen - self._coming} of them here"
+        text += f", {self._last.cut} without room" if self._last.cut else ""
+        return text + (f", {self._last.out} taken out" if self._last.out else "")
 
     def look_again(self) -> None:
         """Whose documents count may have changed; from any thread."""

@@ -41,12 +41,13 @@ class _Stored:
     records: RecordsStatus
     wants: Counter[str]
     """By state."""
+    exports: int
 
     @classmethod
     def read(cls, parts: Parts) -> Self:
         """Blocks."""
         wants: Counter[str] = Counter(want.state for want in parts.wants.list())
-        return cls(parts.store.usage(), parts.records.status(), wants)
+        return cls(parts.store.usage(), parts.records.status(), wants, len(parts.exports.pending()))
 
 
 class Application:
@@ -151,6 +152,7 @@ def _register_stored(parts: Parts, last: Callable[[], _Stored | None]) -> None:
         ("record_bytes", "Bytes of the records.", lambda found: found.records.bytes),
         ("signers", "Nodes that have records here.", lambda found: found.records.signers),
         ("records_set_aside", "Records from a clock that is far ahead.", lambda found: found.records.ahead),
+        ("pending_exports", "Packages to be written to a registry yet.", lambda found: found.exports),
     ):
         metrics.gauge(name, help, figure(read))
     metrics.gauges("wants", "Packages that are wanted, and the last that came.", "state", wants)

@@ -336,6 +336,10 @@ def test_status(cli: Cli, answers: Answers) -> None:
         "records": {"documents": "1200", "signers": "5", "bytes": "700000", "setAside": "1"},
         "watchers": [{"name": "agent http://127.0.0.1:9090", "status": "it does not answer"}],
         "wants": {"waiting": 2, "done": 7, "policy": "4 packages are wanted"},
+        "exports": [
+            {"target": "h:5000/app:v1", "attempts": 3, "lastError": f"it is down{HOSTILE}"},
+            {"target": "h:5000/app:v2"},
+        ],
         "faults": [fault] * 12,
     }
     answers.give("GetStatus", status)
@@ -348,6 +352,8 @@ def test_status(cli: Cli, answers: Answers) -> None:
         "2 waiting, 7 done",
         "policy: 4 packages are wanted",
         "agent http://127.0.0.1:9090: it does not answer",
+        "to be written to h:5000/app:v1, failed 3 times: it is down",
+        "to be written to h:5000/app:v2\n",
         "future, 3 times, 3b6a27bcce, notes/one",
         "and 2 more",
     ):
@@ -370,8 +376,8 @@ def test_peers(cli: Cli, answers: Answers) -> None:
     )
     code, text, _ = cli("peers")
     assert code == 0
-    assert "found on the local network, exchanges documents" in text
-    assert "not connected, dialled again in 12 s\n  named here, has proven the key\n" in text
+    assert "found on the local network, a member" in text
+    assert "not connected, dialled again in 12 s\n  named here, a member\n" in text
     assert "not connected, dialled again at once\n  known from its record\n" in text
     assert "  banned\n  came by itself" in text
 

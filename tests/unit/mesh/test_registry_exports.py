@@ -149,10 +149,12 @@ async def test_a_registry_that_is_down_is_tried_again_across_restarts(tmp_path: 
         with_target(a, target)
         await until(lambda: row(a).attempts == 6 and bool(made.time.due))
         assert row(a).last_error == "the password is wrong"
+        assert a.p.exports.pending() == [row(a)]
         target.errors.clear()
         made.time.advance(2000)
         await until(lambda: row(a).done)
         assert row(a).last_error == ""
+        assert a.p.exports.pending() == []
 
 
 async def test_two_at_once_and_a_hanging_one_holds_up_nobody(tmp_path: Path) -> None:
