@@ -28,6 +28,7 @@ from peat_sidecar.app.process import (
     heed_signals,
     keep_freed_memory,
     keep_going,
+    leave_soon,
     raise_file_limit,
     spare_the_collector,
 )
@@ -52,6 +53,7 @@ def serve(settings: Settings) -> None:
     """Runs the daemon in this process until SIGTERM or SIGINT."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
+        leave_soon()
 
 
 async def run(

@@ -1,11 +1,13 @@
 """The process itself: signals, open files, memory."""
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 
@@ -16,6 +18,7 @@ from peat_sidecar.errors import PeatError
 STOP_SECONDS = 9.0
 """After a signal the process ends within this time, whatever hangs: the store bears it."""
 ANEW_SECONDS = 5.0
+LEAVE_SECONDS = 1.0
 _FILES = 65536
 _log = structlog.get_logger(__name__)
 
@@ -88,3 +91,19 @@ def heed_signals(stop: asyncio.Event) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop_soon)
+
+
+def leave_soon() -> None:
+    """When everything is closed: threads that still wait, as for a name server that is silent, would keep the
+    process for as long as that takes, and have nothing to put away.
+    """
+
+    def leave() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(0)
+
+    timer = threading.Timer(LEAVE_SECONDS, leave)
+    timer.daemon = True
+    timer.start()

@@ -1,6 +1,9 @@
-"""What is meant to go on for as long as the program does, whatever befalls it."""
+"""What is meant to go on for as long as the program does, whatever befalls it, and the end of the program."""
 
 import asyncio
+import subprocess
+import sys
+import time
 
 import pytest
 import structlog
@@ -36,3 +39,21 @@ async def test_what_fails_or_ends_begins_anew() -> None:
         ("error", True),
         ("error", False),
     ]
+
+
+_STUCK = """
+import asyncio, time
+from peat_sidecar.app import daemon
+
+async def run(settings):
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 30)
+
+daemon.run = run
+daemon.serve(None)
+"""
+
+
+def test_a_thread_that_waits_for_a_silent_name_server_does_not_hold_up_the_end() -> None:
+    began = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", _STUCK], timeout=60, check=False).returncode == 0
+    assert time.monotonic() - began < 15
