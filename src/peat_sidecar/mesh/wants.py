@@ -226,6 +226,7 @@ class Wants(WantTable):
             await (self._fulfil(entry) if fulfilled else self._remember_error(entry))
         with self._lock:
             entry.transfer = entry.fetch = None
+            entry.keys = None  # what was heard meanwhile was not taken up
         self._look_again()
 
     async def _fulfil(self, entry: Entry) -> None:

@@ -45,6 +45,8 @@ class Held:
         while not self.gate.is_set():
             progress.wire_bytes += self.moves
             await asyncio.sleep(0)
+            if self.errors:
+                raise self.errors.pop(0)
         return await self._getter.fetch_package(collection, peers, progress, **more)
 
 
@@ -330,6 +332,28 @@ async def test_a_holder_that_fails_is_followed_by_another(tmp_path: Path) -> Non
         c.p.wants.add(REF)
         await wanted(c, REF, "done")
         assert len(set(getters["c"].peers)) == 2
+
+
+async def test_what_a_name_means_by_now_is_fetched_when_a_fetch_has_failed(tmp_path: Path) -> None:
+    """The name got another content while the old one was fetched; after that nothing else happens."""
+    async with mesh(tmp_path) as made:
+        getters: dict[str, Held] = {}
+        a, c = await made.node("a"), await made.node("c", getter_of=held(getters, "c"))
+        a.add(REF, [layer(1)])
+        await announced(a, REF)
+        made.link(a, c)
+        c.p.wants.add(REF)
+        await wanted(c, REF, "fetching")
+        await until(lambda: len(getters["c"].fetches) == 1)
+        newer = a.add(REF, [layer(2)])
+        key = f"a:{REF}-amd64"
+        await until(lambda: str(newer.collection) in str(c.document(key)))
+        await calm(c)
+        getters["c"].errors = [NotFound("it has another version by now")]
+        await until(lambda: len(getters["c"].fetches) == 2)
+        getters["c"].gate.set()
+        await wanted(c, REF, "done")
+        assert getters["c"].fetches[1] == newer.collection
 
 
 async def test_back_off_grows_and_is_forgiven_when_the_peer_comes_back(tmp_path: Path) -> None:
