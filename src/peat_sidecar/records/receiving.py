@@ -14,10 +14,11 @@ from peat_sidecar.records.clock import HybridClock
 from peat_sidecar.records.database import Database
 from peat_sidecar.records.policy import Policy
 from peat_sidecar.records.record import Record, SignedRecord
+from peat_sidecar.records.rows import DocumentRow, State
 from peat_sidecar.records.signers import SignerRow, Signers, recall
 from peat_sidecar.records.signing import is_signed
 from peat_sidecar.records.values import OWNED, Batch, Fault, FaultKind, agent_of
-from peat_sidecar.records.writing import DocumentRow, State, Writing
+from peat_sidecar.records.writing import Writing
 
 _FAULTS_LIMIT = 100
 
