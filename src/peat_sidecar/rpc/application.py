@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 
 from peat_sidecar.metrics import CONTENT_TYPE
 from peat_sidecar.records import RecordsStatus
-from peat_sidecar.rpc.asgi import App, Receive, Scope, Send, refuse
+from peat_sidecar.rpc.asgi import App, Receive, Scope, Send, explained, refuse
 from peat_sidecar.rpc.bounds import BODY_LIMIT_BYTES
 from peat_sidecar.rpc.failures import Failures
 from peat_sidecar.rpc.generated.peat_sidecar_connect import PeatSidecar, PeatSidecarASGIApplication
@@ -28,6 +28,12 @@ from peat_sidecar.store import Usage
 _NO_SIDE_EFFECTS = 1
 """`google.protobuf.MethodOptions.IdempotencyLevel`."""
 
+_WORDS = {
+    404: "there is no such call; proto/peat_sidecar.proto lists them",
+    405: "a call is a POST",
+    415: "a call is a POST of JSON with the header `Content-Type: application/json`; one that is answered by"
+    " a stream has `Content-Type: application/connect+json`, and its JSON in a frame",
+}
 _WANT_STATES = ("waiting", "fetching", "failed", "done")
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -65,7 +71,7 @@ class Application:
         )
         self.app: App = Starlette(
             routes=[
-                Mount(self._service.path, app=cast(Any, self._service)),
+                Mount(self._service.path, app=cast(Any, explained(cast(App, self._service), _WORDS))),
                 _route("/healthz", self._health),
                 _route("/readyz", self._ready),
                 _route("/metrics", self._metrics),

@@ -194,6 +194,9 @@ def test_wants_are_added_changed_and_cancelled(cli: Cli, answers: Answers) -> No
     answers.give("SetWantClass", {"want": WANT})
     assert cli("wants", "class", "x", "critical")[0] == 0
     assert answers.asked[-1][1] == {"id": "x", "transferClass": "TRANSFER_CLASS_CRITICAL"}
+    code, _, errors = cli("wants", "class", "x", "urgent")
+    assert code == 2
+    assert "Invalid value for 'CLASS': 'urgent' is not one of" in errors
     assert cli("wants", "cancel", "x")[:2] == (0, "cancelled x\n")
     answers.fail("CancelWant", "not_found", "there is no want x")
     assert cli("wants", "cancel", "x")[0] == 3
