@@ -107,6 +107,14 @@ class Wants(WantTable):
         finally:
             for end in ends:
                 end()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody follows transfers any more: where this is run again, all is looked at anew."""
+        with self._lock:
+            self._stale = None
+            for entry in self._entries.values():
+                entry.transfer = entry.fetch = None
 
     # the loop
 
