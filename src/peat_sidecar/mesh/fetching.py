@@ -23,6 +23,8 @@ from peat_sidecar.transfer import Outcome, Progress, Sources
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = 15
 """Looks in a row without a byte gained, after which another holder is asked, if there is one."""
+LOST_LOOKS = 3
+"""The same, where the session with the holder has ended."""
 PARTIAL_LOOKS = 2
 """What is fetched sooner is not announced as partial: a record more for everyone, of no use to anyone."""
 
@@ -127,20 +129,23 @@ class Fetch:
         """Ends with `PeerUnavailable` when it is time to ask another."""
         peer = self.holder.endpoint_id
         silent = looks = 0
-        before = progress.wire_bytes
+        before, sessions = progress.wire_bytes, peers.sessions()
         while True:
             await sleep(LOOK_SECONDS)
             looks += 1
+            sessions, were = peers.sessions(), sessions
+            for other in sessions - were:
+                self.sources.returned(other)
             silent = 0 if progress.wire_bytes > before else silent + 1
             self.gained = self.gained or progress.wire_bytes > before
             before = progress.wire_bytes
             if looks >= PARTIAL_LOOKS and progress.done_bytes:
                 self.on_partial()
-            connected = peer in peers.sessions()
+            connected = peer in sessions
             self.was_connected = self.was_connected or connected
             await self._add_others(peers)
             lost = self.was_connected and not connected
-            if (lost or silent >= SILENT_LOOKS) and self.others():
+            if silent >= (LOST_LOOKS if lost else SILENT_LOOKS) and self.others():
                 what = "is gone" if lost else "is silent"
                 raise PeerUnavailable(f"peer {peer.short} {what}; another one is asked")
 

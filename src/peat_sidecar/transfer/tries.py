@@ -190,9 +190,10 @@ class _Crew:
         )
         if self._news.done():
             self._board.tell()
-            self._away = {id: at for id, at in self._away.items() if id in self._sources}
         for task in [task for task in self._at_work if task.done()]:
             self._ended(task, self._at_work.pop(task))
+        for peer in self._sources.take_returned():
+            self._away.pop(peer, None)
 
     def _ended(self, task: asyncio.Task[None], peer: EndpointId) -> None:
         if task.cancelled():
