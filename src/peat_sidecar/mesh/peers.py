@@ -113,10 +113,14 @@ class Peers:
         _log.warning("a peer is banned", peer=str(peer), reason=reason)
 
     def unban(self, peer: EndpointId) -> None:
-        """It is again what it was. `NotFound` when it was not banned."""
+        """It is again what it was, and is dialled: by itself it may try only in minutes. `NotFound` when it was
+        not banned.
+        """
         if not self._admissions.unban(peer):
             raise NotFound(f"peer {peer} is not banned here")
-        self._keep(peer)
+        row = self._known.get(peer)
+        if row is not None and row.addresses and self.admits(peer, MESH_ALPN):
+            self._dialler.keep(peer)
 
     def bans(self) -> list[Ban]:
         """The oldest first."""
@@ -178,10 +182,10 @@ class Peers:
     def discovered(self, peer: PeerAddress, source: Source) -> None:
         """It is said to be at that address, by the local network, a name or a record. It is dialled at once,
         unless there is a session with it; all else it has to prove. Whom a record names is dialled when it is
-        needed: a formation may be large.
+        needed: a formation may be large. Of one that is banned the address is kept for when that is over.
         """
         id = peer.endpoint_id
-        if not peer.addresses or self._is_own(id) or self._admissions.is_shut_out(id):
+        if not peer.addresses or self._is_own(id) or self._admissions.is_disconnected(id):
             return
         is_new = self._learn(peer, source)
         self._keep(id)

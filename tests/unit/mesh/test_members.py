@@ -451,6 +451,22 @@ async def test_one_that_nobody_named_is_forgotten_in_the_end(tmp_path: Path) -> 
         assert len(named.peers.list()) == 1
 
 
+async def test_who_is_unbanned_is_dialled(tmp_path: Path) -> None:
+    """Also where only a record names it, which came meanwhile: it may itself not try again for minutes."""
+    async with crew(tmp_path) as made:
+        one, other = await made.join(formation=fleet()), await made.join(formation=fleet())
+        one.peers.ban(other.id, "")
+        one.peers.discovered(other.address, "record")
+        one.peers.discovered(other.address, "mdns")
+        with pytest.raises(PeerUnavailable):
+            await bounded(one.peers.reach(other.id))
+        assert not other.peers.handshakes.refused
+        assert info(one, other).banned
+        assert info(one, other).next_dial_seconds is None
+        one.peers.unban(other.id)
+        await one.meets(other)
+
+
 async def test_when_the_end_is_near_nobody_is_dialled(tmp_path: Path) -> None:
     time = ManualTime()
     async with crew(tmp_path) as made:
