@@ -113,7 +113,7 @@ class Peers:
         _log.warning("a peer is banned", peer=str(peer), reason=reason)
 
     def unban(self, peer: EndpointId) -> None:
-        """It is again what it was, and is dialled: by itself it may try only in minutes. `NotFound` when it was
+        """It is again what it was, and is dialled: it may itself not try for minutes. `NotFound` when it was
         not banned.
         """
         if not self._admissions.unban(peer):
