@@ -4,6 +4,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,33 @@ async def test_an_export_is_done_once_and_remembered(tmp_path: Path) -> None:
         await until(lambda: row(a).done)
         key = f"a:{REF}-amd64"
         await until(lambda: a.document(key).get("exported") == ["h:5000/team/app:v1"])
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+async def test_an_older_version_is_not_written_over_a_newer_one(tmp_path: Path, is_running: bool) -> None:
+    """Both are here, and the registry was down when the older one came, or is slow."""
+    async with mesh(tmp_path) as made:
+        a = await made.node("a")
+        target = Registry()
+        target.gate = asyncio.Event()
+        exports = with_target(a, target)
+        older = a.add(REF, [layer(1)])
+        a.p.store.add_package(replace(older, reference=f"{REF}@{older.root.digest}"))
+        exports.add(older, REF, "h:5000")
+        await until(lambda: bool(target.opened))
+        if not is_running:
+            target.errors = [SourceError("it is down")]
+            target.gate.set()
+            await until(lambda: row(a).attempts == 1)
+        newer = a.add(REF, [layer(2)])
+        exports.add(newer, REF, "h:5000")
+        await asyncio.sleep(0.05)
+        target.gate.set()
+        await until(lambda: any(each.done for each in a.p.state.exports() if each.root == newer.root.digest))
+        made.time.advance(100)
+        await until(lambda: not exports._running and exports._wake.is_waiting)
+        assert target.tagged[-1] == (newer.root.digest, "v1")
+        assert row(a).root == newer.root.digest
 
 
 async def test_a_registry_that_is_down_is_tried_again_across_restarts(tmp_path: Path) -> None:
