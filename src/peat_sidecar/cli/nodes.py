@@ -157,6 +157,7 @@ def _formation(answer: Json) -> str:
     return (
         f"{formation.get('appId', '')}, {plural(number(formation.get('sessions')), 'session')}{state}"
         + (", with a roster" if formation.get("hasRoster") else "")
+        + (" that is not here yet: nobody can join" if formation.get("waitsForRoster") else "")
         + (f", {plural(refused, 'handshake')} refused" if refused else "")
     )
 

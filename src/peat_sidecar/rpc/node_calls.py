@@ -92,6 +92,7 @@ class NodeCalls:
             sessions=parts.syncer.sessions,
             refused_handshakes=parts.peers.refused_handshakes,
             has_roster=parts.trust.admin is not None,
+            waits_for_roster=parts.trust.waits_for_roster,
         )
 
     def _wants(self) -> pb.WantsStatus:

@@ -301,7 +301,7 @@ def test_the_roster_in_force(cli: Cli, answers: Answers, tmp_path: Path) -> None
     answers.give("GetRoster", {"required": True, "admin": ID, "roster": roster})
     text = cli("roster")[1]
     assert "2001-09-09" in text
-    assert text.splitlines()[-1].split()[1:] == ["ship-7", "publisher"]
+    assert text.splitlines()[-2:] == [ID, "  publisher, ship-7"]
     assert json.loads(cli("roster", "-o", "json")[1])["roster"] == roster
     file = tmp_path / "fleet.signed.json"
     file.write_bytes(b'{"body": "\xc3\xa9"}')
@@ -363,6 +363,9 @@ def test_status(cli: Cli, answers: Answers) -> None:
         assert part in text, part
     answers.give("GetStatus", {"nodeId": ID})
     assert "none: no key is set" in cli("status")[1]
+    formation = {"active": True, "appId": "fleet", "hasRoster": True, "waitsForRoster": True}
+    answers.give("GetStatus", {"nodeId": ID, "formation": formation})
+    assert "with a roster that is not here yet: nobody can join" in cli("status", width=None)[1]
 
 
 def test_peers(cli: Cli, answers: Answers) -> None:
