@@ -8,7 +8,7 @@ import pytest
 from peat_sidecar.errors import ConfigError, NotFound, PeerUnavailable, Refused
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh import PeerInfo, known, members, peers
-from peat_sidecar.net import ConnectionClosed, Stream
+from peat_sidecar.net import Connection, ConnectionClosed, Stream
 from peat_sidecar.state import State
 from peat_sidecar.transfer import Progress
 from peat_sidecar.wire import ALPN, MESH_ALPN
@@ -449,6 +449,30 @@ async def test_one_that_nobody_named_is_forgotten_in_the_end(tmp_path: Path) -> 
         await pass_by(time, 1)
         await until(lambda: not one.peers.list())
         assert len(named.peers.list()) == 1
+
+
+async def test_a_connection_that_fails_oddly_ends_no_more_than_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with crew(tmp_path) as made:
+        one, other = await made.join(formation=fleet()), await made.join(formation=fleet())
+        connect, odd = one.endpoint.connect, ["once"]
+
+        async def fail() -> None:
+            raise ValueError("a fault of the bindings")
+
+        async def connected(peer: PeerAddress, alpn: bytes) -> Connection:
+            connection = await connect(peer, alpn)
+            if odd:
+                odd.clear()
+                monkeypatch.setattr(connection, "accept_stream", fail)
+            return connection
+
+        monkeypatch.setattr(one.endpoint, "connect", connected)
+        one.peers.discovered(other.address, "mdns")
+        await until(lambda: not odd)
+        await one.meets(other)
+        assert not one.running.done()
 
 
 async def test_who_is_unbanned_is_dialled(tmp_path: Path) -> None:
