@@ -6,7 +6,7 @@ counted here.
 
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -21,6 +21,7 @@ class Metrics:
     """One for the program. Lives on one event loop: readings are taken there and must not block."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second line for each counter, which says when it was first used
         self._registry = CollectorRegistry()
         self._readings: list[tuple[Family, str, str, Read]] = []
         self._labelled: list[tuple[Family, str, str, str, ReadMany]] = []

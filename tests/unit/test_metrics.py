@@ -20,6 +20,7 @@ def test_readings_and_counts() -> None:
     ]
     found = {sample.name: (sample.value, sample.labels) for sample in samples}
     assert found["peat_sidecar_blobs"] == (4, {})
+    assert not [name for name in found if name.endswith("_created")]
     assert found["peat_sidecar_sent_bytes_total"] == (7, {})
     assert found["peat_sidecar_api_calls_total"] == (1, {"method": "GetStatus", "code": "ok"})
     assert found["peat_sidecar_handshakes_total"] == (5, {"result": "refused"})
