@@ -92,8 +92,7 @@ class Fetch:
         """Fetches, names and remembers the package."""
         offer = self.offer
         progress.waiting_for = f"a connection to peer {self.holder.endpoint_id.short}"
-        self.sources.add(await peers.reach(self.holder.endpoint_id))
-        await self._add_others(peers)
+        await self._reach(peers, sleep)
         progress.waiting_for = ""
         name = await asyncio.to_thread(arrivals.expect, offer, self.row)
         work = getter.fetch_package(
@@ -108,6 +107,33 @@ class Fetch:
         await self._watched(work, progress, peers, sleep)
         package = await asyncio.to_thread(arrivals.settle, offer, self.row)
         return Outcome(package=package, foreign=tuple(progress.foreign))
+
+    async def _reach(self, peers: ReachesPeers, sleep: Sleep) -> None:
+        """Until there is somebody to ask: a dial may take long, and another may appear meanwhile."""
+        peer = self.holder.endpoint_id
+        failure = PeerUnavailable(f"peer {peer.short} could not be reached yet")
+        reaching = asyncio.ensure_future(peers.reach(peer))
+        try:
+            while not reaching.done() and not self.sources.current:
+                looking = asyncio.ensure_future(sleep(LOOK_SECONDS))
+                try:
+                    await asyncio.wait((reaching, looking), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    looking.cancel()
+                if not reaching.done():
+                    await self._add_others(peers)
+            if reaching.done():
+                self.sources.add(reaching.result())
+        except PeerUnavailable as error:
+            failure = error
+        finally:
+            reaching.cancel()
+            await asyncio.gather(reaching, return_exceptions=True)
+        await self._add_others(peers)
+        if not self.sources.current:
+            raise failure
+        if peer not in self.sources:
+            self.sources.faults[peer] = failure
 
     async def _watched(
         self, work: Awaitable[StoredPackage], progress: Progress, peers: ReachesPeers, sleep: Sleep
@@ -150,8 +176,9 @@ class Fetch:
                 raise PeerUnavailable(f"peer {peer.short} {what}; another one is asked")
 
     async def _add_others(self, peers: ReachesPeers) -> None:
-        for other in self.others():
+        holder = [self.holder] if self.holder.endpoint_id in peers.sessions() else []
+        for other in (*holder, *self.others()):
             if other.endpoint_id not in self.sources:
                 with suppress(PeerUnavailable):  # it has left in this moment
                     self.sources.add(await peers.reach(other.endpoint_id))
-                    self.helpers.append(other)
+                    self.helpers += [other] if other is not self.holder else []

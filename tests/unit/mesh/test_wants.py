@@ -10,7 +10,7 @@ import pytest
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError, IntegrityError, NotFound, PeerUnavailable, StoreFull
-from peat_sidecar.ids import BlobHash, EndpointId
+from peat_sidecar.ids import BlobHash, EndpointId, PeerAddress
 from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.state import State, WantRow
@@ -497,6 +497,36 @@ async def test_a_holder_whose_session_ends_is_left_for_another(tmp_path: Path) -
             made.time.advance(1)
         await until(lambda: len(getter.peers) == 2)
         assert set(getter.peers) == {a.id, b.id}
+
+
+async def test_a_dial_that_takes_long_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A session with another holder begins while the first one is dialled; that one is not blamed for it."""
+    async with mesh(tmp_path) as made:
+        a, b, c = await made.node("a"), await made.node("b"), await made.node("c")
+        for node in (a, b):
+            node.add(REF, [layer(1)])
+            await announced(node, REF)
+        made.link(a, c)
+        made.link(b, c)
+        await until(lambda: bool(c.document(f"a:{REF}-amd64") and c.document(f"b:{REF}-amd64")))
+        for node in (a, b):
+            made.unlink(node, c)
+        dialled: list[EndpointId] = []
+        reach = c.peers.reach
+
+        async def reach_slowly(peer: EndpointId) -> PeerAddress:
+            if peer not in c.peers.linked:
+                dialled.append(peer)
+                await asyncio.Event().wait()
+            return await reach(peer)
+
+        c.peers.reach = reach_slowly  # type: ignore[method-assign]
+        c.p.wants.add(REF)
+        await until(lambda: bool(dialled))
+        made.link(b if dialled == [a.id] else a, c)
+        await until(lambda: 1.0 in made.time.due)
+        made.time.advance(1)
+        await wanted(c, REF, "done")
 
 
 async def test_partial_holders_help_when_nobody_has_all(tmp_path: Path) -> None:
