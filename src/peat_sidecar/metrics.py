@@ -21,7 +21,8 @@ class Metrics:
     """One for the program. Lives on one event loop: readings are taken there and must not block."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second line for each counter, which says when it was first used
+        # A second line for each counter, which says when it was first used.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._readings: list[tuple[Family, str, str, Read]] = []
         self._labelled: list[tuple[Family, str, str, str, ReadMany]] = []
