@@ -207,8 +207,8 @@ class Announcer:
         return min(others, key=lambda offer: (offer.clock, offer.doc_id)).agent_id if others else ""
 
     def _take_back(self, doc_id: str, fields: Fields, complete: bool) -> None:
-        """A watcher's document loses what is said of content, and stays: the cluster has had that package. One
-        that says nothing of content was written by a call, and is left alone.
+        """A watcher's document loses what is said of content, and stays: the cluster has had that package.
+        One that says nothing of content was written by a call, and is left alone.
         """
         if fields.keys().isdisjoint(OF_CONTENT):
             return
