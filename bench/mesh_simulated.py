@@ -1,9 +1,9 @@
 """Rows about many nodes: real records and syncers, streams in memory, all in one process.
 
-News are passed on once a second at most, where a daemon does so fifty times: this process does in a second what
-a node does in a millisecond. Left out, and said in the output: what separate machines would do at the same time
-is done one after another here, so seconds are those of one processor; and a signature that one node has verified
-is not verified again by the next (0.1 ms each, which is 200 s for 1,000 nodes with 2,000 records).
+News are passed on once a second at most, where a daemon does so fifty times: this process does in a second
+what a node does in a millisecond. Left out, and said in the output: what separate machines would do at the
+same time is done one after another here, so seconds are those of one processor; and a signature that one node
+has verified is not verified again by the next (0.1 ms each, which is 200 s for 1,000 nodes, 2,000 records).
 """
 
 import asyncio
