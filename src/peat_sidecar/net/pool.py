@@ -60,7 +60,7 @@ class Pool:
             raise PeerUnavailable("this node is shutting down")
         if not self._may_dial(peer.endpoint_id):
             raise PeerUnavailable(
-                f"peer {peer.endpoint_id.short} is kept out here, banned or not on the roster, and not dialled"
+                f"peer {peer.endpoint_id.short} is kept out here (banned, or not on the roster), not dialled"
             )
         key = (peer.endpoint_id, alpn, number)
         now = asyncio.get_running_loop().time()
