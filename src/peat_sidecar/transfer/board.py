@@ -137,7 +137,8 @@ class Board:
             fresh = await in_thread(coming.partial.write, run)
             self.progress.done_bytes += fresh
             end = run.start + chunk_count(len(run.data))
-            coming.division.arrived(taken.part, ChunkRanges.of(run.start, end))
+            now = asyncio.get_running_loop().time()
+            coming.division.arrived(taken.part, ChunkRanges.of(run.start, end), now)
         finally:
             coming.writing -= 1
         for each in coming.taken:
