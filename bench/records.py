@@ -40,6 +40,8 @@ RECORDS = 250_000
 UPDATES = 100_000
 _SIGNERS = 50
 _CHANGES = 200
+_PILE = 4
+"""Batches that are stored at once, as sync does with those that have piled up."""
 _BEGIN = 1_790_000_000.0
 """Of the records' clocks, Unix seconds."""
 _MEBIBYTE = 1 << 20
@@ -195,8 +197,8 @@ def _fill(newcomer: Records, count: int) -> tuple[float, float, float]:
     for agent in range(1, _SIGNERS + 1):
         batches = list(_batches(agent, count // _SIGNERS))
         began, began_cpu = time.perf_counter(), time.process_time()
-        for batch in batches:
-            newcomer.merge([batch])
+        for start in range(0, len(batches), _PILE):
+            newcomer.merge(batches[start : start + _PILE])
         wall += time.perf_counter() - began
         cpu += time.process_time() - began_cpu
         began_cpu = time.process_time()

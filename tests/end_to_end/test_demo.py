@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 _WIDTH = 80
-_SECONDS = 60
+_SECONDS = 120
 
 
 def start(folder: Path, **environment: str) -> "subprocess.Popen[str]":
@@ -34,14 +34,18 @@ def test_it_runs_and_compares(tmp_path: Path, registries: bool) -> None:
     assert demo.returncode == 0, told
     assert ("skopeo pushed it" in told) == registries
     assert "It is started again" in told or "through before it could be killed" in told
-    assert "The same image at both ends, byte for byte." in told
+    assert "It arrived on ship by itself" in told
+    assert "It arrived on field by itself" in told
+    assert ("its policy wrote it to the registry" in told) == registries
+    assert "The same image at all ends, byte for byte." in told
     assert max(map(len, told.splitlines())) <= _WIDTH
     assert left_behind(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    "step", ["An image", "Two registries", "Two sidecars", "The first imports", "killed"]
+    "step",
+    ["An image", "Two registries", "Two sidecars", "The first imports", "killed", "A formation", "on ship"],
 )
 def test_it_cleans_up_when_it_is_stopped(tmp_path: Path, step: str, number: signal.Signals) -> None:
     with start(tmp_path, PYTHONUNBUFFERED="1") as demo:

@@ -13,6 +13,7 @@ from tests.support.formations import (
     get,
     put,
 )
+from tools.sidecar import Sidecar
 
 YEAR_SECONDS = 365 * 86400
 
@@ -37,6 +38,19 @@ async def test_documents_reach_everyone(tmp_path: Path) -> None:
         await fleet.start("c")
         await eventually_equal(fleet.running, "notes")
         assert await documents(fleet["c"], "notes") == {"one": {"text": "again", "five": 5}}
+
+
+async def test_what_a_node_with_a_derived_identity_says_is_believed(tmp_path: Path) -> None:
+    """Also where nobody gave it an agent id."""
+    async with formation(tmp_path) as ours:
+        options = ["--formation-key-file", str(ours.key_file), "--app-id", ours.app_id]
+        options += ["--identity", "derived", "--node-id", "one", "--no-discover-mdns"]
+        async with Sidecar.start(tmp_path / "derived", options=options) as derived:
+            await ours.start("a", peers=[str(derived.peer)])
+            await eventually_equal([ours["a"], derived], "nodes")
+            said = [each["endpoint_addr"] for each in (await documents(ours["a"], "nodes")).values() if each]
+            assert sorted(said) == sorted([str(derived.peer), str(ours.address("a"))])
+            assert await faults(ours["a"], "foreign") == []
 
 
 async def test_what_two_sides_wrote_while_they_were_apart(tmp_path: Path) -> None:

@@ -83,10 +83,13 @@ async def test_stored_carried_forwarded(tmp_path: Path, image: Image) -> None:
         await arrives(fleet["c"], image)
         assert not (await peer(fleet["c"], fleet.id("a"))).get("connected", False)
         await compare_export(fleet["c"], image, tmp_path / "out/copy")
-        for owner in ("a", "b", "c"):
-            (listed,) = (await fleet["c"].call("ListMeshPackages", agentId=owner))["packages"]
-            assert (listed["reference"], listed["root"]) == (REFERENCE, image.root)
-            assert listed["state"] == "complete"
+
+        async def is_listed() -> bool:
+            listed = (await fleet["c"].call("ListMeshPackages")).get("packages", [])
+            found = {(each["agentId"], each["reference"], each["root"], each["state"]) for each in listed}
+            return found == {(owner, REFERENCE, image.root, "complete") for owner in ("a", "b", "c")}
+
+        await eventually(is_listed, "all three are known to have had it")
 
 
 async def test_from_an_agent_into_the_registry_of_a_third_cluster(tmp_path: Path, image: Image) -> None:

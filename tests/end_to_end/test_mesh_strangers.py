@@ -199,7 +199,8 @@ async def test_the_roster_says_who_joins(tmp_path: Path) -> None:
         for name in ("a", "b", "c"):
             admin.add(name, Role.PUBLISHER)
         with_roster = admin.settings()
-        await ours.start("a", **with_roster)
+        (tmp_path / "files").mkdir()
+        await ours.start("a", knows=["c"], import_roots=[tmp_path / "files"], **with_roster)
         await ours.start("b", knows=["a"], **with_roster)
         await ours.start("c", knows=["b"], **with_roster)
         await ours.start("unlisted", knows=["a", "b"])
@@ -209,6 +210,7 @@ async def test_the_roster_says_who_joins(tmp_path: Path) -> None:
         await eventually_equal(listed, "notes")
         assert list(await documents(ours["c"], "notes")) == ["one"]
         assert await documents(ours["unlisted"], "notes") == {"poison": {"text": "x"}}
+        blob = await share_secret(ours["a"], tmp_path / "files")
 
         older = admin.sign().read_bytes()
         admin.remove("c")
@@ -220,7 +222,9 @@ async def test_the_roster_says_who_joins(tmp_path: Path) -> None:
         await eventually(is_dropped, "b, which learnt it from a, drops c")
         await put(ours["a"], "notes", "two", text="not for c")
         await eventually_equal(listed[:2], "notes")
-        assert list(await documents(ours["c"], "notes")) == ["one"]
+        assert "two" not in await documents(ours["c"], "notes")
+        with pytest.raises(SidecarError, match="does not admit"):
+            await ours["c"].fetch_blob(blob, ours.address("a"))
         shown = await ours["b"].call("GetRoster")
         assert {entry["agentId"] for entry in shown["roster"]["entries"]} == {"a", "b"}
 

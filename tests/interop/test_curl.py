@@ -169,11 +169,15 @@ def test_a_small_body_that_unpacks_to_a_large_one(running: RunningDaemon, tmp_pa
 def test_paths_and_methods_that_there_are_not(running: RunningDaemon) -> None:
     status, text = curl("--unix-socket", str(running.socket), "http://localhost/nothing")
     assert (status, json.loads(text)["code"]) == (404, "not_found")
-    assert curl("--unix-socket", str(running.socket), f"http://localhost/{SERVICE}/None")[0] == 404
+    status, text = curl("--unix-socket", str(running.socket), f"http://localhost/{SERVICE}/None")
+    assert status == 404
+    assert "no such call" in text
     delete = ("-X", "DELETE", f"http://localhost/{SERVICE}/GetStatus")
     assert curl("--unix-socket", str(running.socket), *delete)[0] in (404, 405, 415)
     plain = ("-H", "content-type: text/plain", f"http://localhost/{SERVICE}/GetStatus")
-    assert curl("--unix-socket", str(running.socket), *plain, data="{}")[0] == 415
+    status, text = curl("--unix-socket", str(running.socket), *plain, data="{}")
+    assert status == 415
+    assert "application/json" in text
 
 
 def test_health_readiness_and_metrics(running: RunningDaemon) -> None:
@@ -190,6 +194,30 @@ def test_health_readiness_and_metrics(running: RunningDaemon) -> None:
     free = next(line for line in text.splitlines() if line.startswith("peat_sidecar_store_free_bytes "))
     assert float(free.split()[1]) > 0
     assert curl("-H", "host: evil.example", f"{base}/metrics")[0] == 403
+
+
+def test_metrics_of_the_mesh(running: RunningDaemon) -> None:
+    def figures() -> dict[str, float]:
+        text = curl(f"http://{running.tcp}/metrics")[1]
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name.removeprefix("peat_sidecar_"): float(value) for name, _, value in lines}
+
+    before = figures()
+    document = {"collection": "notes", "docId": "metrics", "jsonData": '{"a": 1}'}
+    assert tcp(running, "PutDocument", json.dumps(document), *bearer(running))[0] == 200
+    want = json.dumps({"name": "nobody.example/has/it:v1"})
+    status, answer = tcp(running, "AddWant", want, *bearer(running))
+    assert status == 200
+    after = figures()
+    cancel = json.dumps({"id": answer["want"]["id"]})
+    assert tcp(running, "CancelWant", cancel, *bearer(running))[0] == 200
+    for name in ("documents", "records", 'wants{state="waiting"}'):
+        assert after[name] == before[name] + 1, name
+    assert after["record_bytes"] > before["record_bytes"]
+    for name in ("sync_sent_bytes_total", "sync_received_bytes_total", "sync_active", "sync_sessions"):
+        assert after[name] == 0, name
+    for name in ('handshakes_total{result="refused"}', 'record_faults_total{kind="forged"}', "bans"):
+        assert after[name] == 0, name
 
 
 def test_tls(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_put_get_list_delete(client: Client) -> None:
         ("SetWantClass", {"id": "none"}, "INVALID_ARGUMENT"),
         ("SetWantClass", {"id": "none", "transfer_class": 9}, "INVALID_ARGUMENT"),
         ("AddWant", {"name": "registry.example/a:b", "transfer_class": 9}, "INVALID_ARGUMENT"),
+        ("AddWant", {"name": "registry.example/a:b", "arch": "amd64\n"}, "INVALID_ARGUMENT"),
         ("Quote", {"name": "registry.example/none:v1"}, "NOT_FOUND"),
         ("Quote", {}, "INVALID_ARGUMENT"),
         ("BanPeer", {"endpoint_id": "x"}, "INVALID_ARGUMENT"),

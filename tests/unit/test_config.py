@@ -177,6 +177,7 @@ def test_rules_from_a_file_a_variable_and_options(monkeypatch: pytest.MonkeyPatc
             "choose one",
         ),
         ({"roster_admin": "xyz"}, "64 hexadecimal"),
+        ({"roster_admin": "ab" * 32, "formation_keys": "00" * 32}, "admission is key.roster"),
         ({"formation_keys": "a,b,c"}, "two while it is changed"),
         ({"watch_registries": "team/*"}, None),
         ({"watch_registries": "noslash"}, "no registry"),

@@ -17,6 +17,7 @@ from peat_sidecar.app.logs import configure_logs
 from peat_sidecar.app.mesh import (
     Ground,
     Mesh,
+    agent_id_of,
     follow_roster,
     formation_of,
     identity_of,
@@ -24,7 +25,14 @@ from peat_sidecar.app.mesh import (
     limits_of,
     peers_of,
 )
-from peat_sidecar.app.process import heed_signals, keep_freed_memory, raise_file_limit, spare_the_collector
+from peat_sidecar.app.process import (
+    heed_signals,
+    keep_freed_memory,
+    keep_going,
+    leave_soon,
+    raise_file_limit,
+    spare_the_collector,
+)
 from peat_sidecar.config import Settings
 from peat_sidecar.confined import Roots
 from peat_sidecar.ids import EndpointId
@@ -46,6 +54,7 @@ def serve(settings: Settings) -> None:
     """Runs the daemon in this process until SIGTERM or SIGINT."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
+        leave_soon()
 
 
 async def run(
@@ -120,7 +129,7 @@ class _Daemon:
         pool = Pool(endpoint)
         stack.push_async_callback(pool.close)
         stack.callback(follow_roster(trust, peers))
-        agent_id = settings.agent_id or str(endpoint.id)
+        agent_id = agent_id_of(settings, identity.signer.id)
         await asyncio.to_thread(records.claim, agent_id)
         await asyncio.to_thread(keep_bans, peers, records)
         shaper = Shaper()
@@ -166,6 +175,7 @@ class _Daemon:
             providers=mesh.providers,
             wants=mesh.wants,
             replicator=mesh.replicator,
+            exports=mesh.exports,
             watchers=mesh.watchers,
             app_id=settings.app_id if formation is not None else "",
         )
@@ -182,7 +192,9 @@ class _Daemon:
             accepting = group.create_task(
                 peers.run(self._endpoint, self._pool, self._provider), name="accept peers"
             )
-            going = [group.create_task(run(), name=name) for name, run in self._mesh.runs().items()]
+            going = [
+                group.create_task(keep_going(name, run), name=name) for name, run in self._mesh.runs().items()
+            ]
             try:
                 await self._server.start()
                 await self._mesh.start()
@@ -205,6 +217,7 @@ class _Daemon:
             self._parts.transfers.close,
             self._server.close,
             self._mesh.close,
+            self._parts.peers.stop_dialling,  # before the endpoint, which would wait for the answers
             self._pool.close,
             self._endpoint.close,
         ]

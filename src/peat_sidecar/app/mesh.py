@@ -2,10 +2,16 @@
 
 import asyncio
 import platform
+import re
+import stat
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+import structlog
 
 from peat_sidecar.agent import AgentClient
 from peat_sidecar.config import Settings
@@ -45,6 +51,8 @@ from peat_sidecar.wire import parse_peer
 
 Run = Callable[[], Coroutine[Any, Any, None]]
 Watcher = AgentWatcher | RegistryWatcher | LayoutWatcher
+_log = structlog.get_logger(__name__)
+_is_id = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 def formation_of(settings: Settings) -> Formation | None:
@@ -55,8 +63,20 @@ def formation_of(settings: Settings) -> Formation | None:
         keys = [Formation.parse_key(text) for text in settings.formation_keys]
     except ConfigError as error:
         raise ConfigError(f"formation_keys (PEAT_SIDECAR_FORMATION_KEYS): {error}") from None
-    keys += [Formation.read_key(path.expanduser()) for path in settings.formation_key_files]
+    for path in settings.formation_key_files:
+        keys.append(Formation.read_key(path.expanduser()))
+        _warn_of_readers(path.expanduser())
     return Formation(settings.app_id, keys)
+
+
+def _warn_of_readers(path: Path) -> None:
+    """Of all users, and borne: a secret that a cluster mounts is so, in a place of its own."""
+    with suppress(OSError):
+        if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            _log.warning(
+                "every user of this machine can read or change the formation key; run chmod 600",
+                file=str(path),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,18 @@ def identity_of(settings: Settings, formation: Formation | None) -> Identity:
     derived = settings.identity == "derived" and formation is not None
     secret = formation.derive_secret(settings.node_id) if derived and formation is not None else own
     return Identity(secret, Signer(own))
+
+
+def agent_id_of(settings: Settings, signer: EndpointId) -> str:
+    """What this node's documents begin with. Where that is a node's id, it is the one that signs, which a
+    derived endpoint does not: of an id only its own signer is believed.
+    """
+    if _is_id(settings.agent_id) and settings.agent_id != str(signer):
+        raise ConfigError(
+            f"agent_id (--agent-id, PEAT_SIDECAR_AGENT_ID): {settings.agent_id} is a node's id, and documents"
+            f" of this node, signed by {signer}, would be believed by nobody; choose a name"
+        )
+    return settings.agent_id or str(signer)
 
 
 def peers_of(
@@ -96,6 +128,7 @@ def peers_of(
         state=state,
         session=syncer.run_session,
         may_join=trust.may_join,
+        has_roster=trust.admin is not None,
     )
 
 
@@ -159,7 +192,7 @@ class Mesh:
             about={"version": version("peat-sidecar"), "platform": _own_platform()},
         )
         self.providers = Providers(self._whereabouts, offers, ground.endpoint.id, ground.peers.sessions)
-        self._exports = RegistryExports(state, store, ground.exporter, ground.transfers, ground.registries)
+        self.exports = RegistryExports(state, store, ground.exporter, ground.transfers, ground.registries)
         self.wants = Wants(
             state,
             records,
@@ -169,7 +202,7 @@ class Mesh:
             ground.peers,
             offers=offers,
             providers=self.providers,
-            arrivals=Arrivals(store, state, policy.platforms, self._exports),
+            arrivals=Arrivals(store, state, policy.platforms, self.exports),
         )
         self.replicator = Replicator(
             policy,
@@ -187,7 +220,7 @@ class Mesh:
             state,
             offers,
             wants=self.wants,
-            exports=self._exports,
+            exports=self.exports,
             sources=_sources(settings),
         )
         self._client = _agent_client(settings)
@@ -202,7 +235,7 @@ class Mesh:
             "wants": self.wants.run,
             "replicate": self.replicator.run,
             "announce": self._announcer.run,
-            "export to registries": self._exports.run,
+            "export to registries": self.exports.run,
             "tell and hear where nodes are": self._whereabouts.run,
             "look after records": upkeep.run,
         }
@@ -270,14 +303,13 @@ class Mesh:
     def _dns_discovery(self) -> DnsDiscovery:
         peers, trust = self._ground.peers, self._ground.trust
 
-        def without_address() -> list[EndpointId]:
-            known = {peer.endpoint_id: peer for peer in peers.list()}
+        def missing() -> list[EndpointId]:
+            known = {peer.endpoint_id for peer in peers.list()}
             listed = set(trust.roster.entries) if trust.roster is not None else set()
-            found = [peer.endpoint_id for peer in known.values() if not peer.connected]
-            return [*found, *(listed - set(known) - {self._ground.endpoint.id})]
+            return [*peers.missing(), *(listed - known - {self._ground.endpoint.id})]
 
         return DnsDiscovery(
-            self._ground.settings.discover_dns, without_address, lambda peer: peers.discovered(peer, "dns")
+            self._ground.settings.discover_dns, missing, lambda peer: peers.discovered(peer, "dns")
         )
 
 

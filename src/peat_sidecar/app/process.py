@@ -1,16 +1,26 @@
 """The process itself: signals, open files, memory."""
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
 import resource
 import signal
+import sys
 import threading
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from peat_sidecar.errors import PeatError
 
 STOP_SECONDS = 9.0
 """After a signal the process ends within this time, whatever hangs: the store bears it."""
+ANEW_SECONDS = 5.0
+LEAVE_SECONDS = 1.0
 _FILES = 65536
+_log = structlog.get_logger(__name__)
 
 # malloc.h of glibc
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -45,6 +55,26 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+async def keep_going(
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    *,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:
+    """Does what is meant to go on for as long as the program, and begins it anew where it ends: content is
+    served all the same, and what was to be done follows from what there is.
+    """
+    while True:
+        try:
+            await run()
+            _log.error("what is to go on has ended, and begins anew", work=name)
+        except PeatError as error:
+            _log.warning("what is to go on fails, and begins anew", work=name, error=str(error))
+        except Exception:  # noqa: BLE001 - the edge of the task
+            _log.exception("what is to go on fails, and begins anew", work=name)
+        await sleep(ANEW_SECONDS)
+
+
 def heed_signals(stop: asyncio.Event) -> None:
     """SIGTERM and SIGINT set `stop`; a second one, or nine seconds, end the process."""
     loop = asyncio.get_running_loop()
@@ -61,3 +91,19 @@ def heed_signals(stop: asyncio.Event) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop_soon)
+
+
+def leave_soon() -> None:
+    """When everything is closed: threads that still wait, as for a name server that is silent, would keep the
+    process for as long as that takes, and have nothing to put away.
+    """
+
+    def leave() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(0)
+
+    timer = threading.Timer(LEAVE_SECONDS, leave)
+    timer.daemon = True
+    timer.start()

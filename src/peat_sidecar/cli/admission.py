@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from peat_sidecar.cli.client import Json
-from peat_sidecar.cli.printing import print_json, print_line, print_pairs, print_table, print_text
+from peat_sidecar.cli.printing import print_json, print_line, print_pairs, print_text
+from peat_sidecar.cli.roster import print_members
 from peat_sidecar.cli.session import Session, asks_daemon
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import EndpointId
@@ -89,7 +90,7 @@ def load(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="As `peat-sidecar roster sign` wrote it.")],
 ) -> None:
-    """Gives the daemon a signed roster, which spreads from there to all members."""
+    """Gives the daemon a signed roster, which spreads from there to all members that have one."""
     try:
         with file.expanduser().open("rb") as opened:
             data = opened.read(_ROSTER_LIMIT_BYTES + 1)
@@ -111,13 +112,10 @@ def _print_roster(found: Json, admin: str = "") -> None:
         ("signed", _when(found.get("signedAt", 0.0))),
     ]
     print_pairs([(title, value) for title, value in pairs if value])
-    rows = [
+    print_members(
         (each.get("endpointId", ""), each.get("agentId", ""), each.get("role", ""))
         for each in found.get("entries", [])
-    ]
-    if rows:
-        print_line()
-        print_table(("ID", "AGENT", "ROLE"), rows, flexible=0)
+    )
 
 
 def _when(seconds: float) -> str:

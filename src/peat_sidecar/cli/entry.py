@@ -49,7 +49,8 @@ def _run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else PROGRAM
-        return _fail(f"{error.format_message().rstrip('.')}; see `{path} --help`", ExitCode.USAGE)
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        return _fail(f"{message}; see `{path} --help`", ExitCode.USAGE)
     except TransferFailed as error:
         return _fail(str(error), error.exit_code)
     except ApiError as error:

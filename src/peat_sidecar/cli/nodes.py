@@ -35,7 +35,7 @@ _FAULTS_SHOWN = 10
 
 @asks_daemon
 def status(session: Session) -> None:
-    """Shows what the daemon is, what it has and how it is reached."""
+    """Shows what the daemon is, what it has, how it is reached, and what is wrong."""
     answer = session.client.call("GetStatus")
     if session.as_json:
         print_json(answer)
@@ -69,6 +69,10 @@ def status(session: Session) -> None:
         print_text(f"{each.get('name', '')}: {each.get('status', '')}")
     if policy := answer.get("wants", {}).get("policy"):
         print_text(f"policy: {policy}")
+    for each in answer.get("exports", []):
+        failed = f", failed {plural(number(each.get('attempts')), 'time')}" if each.get("attempts") else ""
+        why = f": {each['lastError']}" if each.get("lastError") else ""
+        print_text(f"to be written to {each.get('target', '')}{failed}{why}")
     _print_faults(answer.get("faults", []))
 
 
@@ -127,16 +131,21 @@ def _print_peer(peer: Json) -> None:
         traffic = f"sent {size(peer.get('sentBytes'))}, received {size(peer.get('receivedBytes'))}"
         print_line(f"  connected, round trip {rtt:.1f} ms, {traffic}")
     else:
-        again = peer.get("nextDialSeconds", 0.0)
-        print_line("  not connected" + (f", dialled again in {duration(again)}" if again else ""))
-    exchanges = ", exchanges documents" if peer.get("connected") else ", has proven the key"
-    member = exchanges if peer.get("member") else ""
+        print_line(f"  not connected{_dialled_again(peer.get('nextDialSeconds', 0.0))}")
+    member = ", a member" if peer.get("member") else ""
     if peer.get("source"):
         print_line(f"  {_SOURCES.get(peer['source'], peer['source'])}{member}")
     if peer.get("addresses"):
         print_text(f"at {', '.join(peer['addresses'])}", indent="  ")
     if peer.get("lastError"):
         print_text(f"last error: {peer['lastError']}", indent="  ")
+
+
+def _dialled_again(seconds: float) -> str:
+    """What is due is not said to be due in 0.0 seconds."""
+    if not seconds:
+        return ""
+    return ", dialled again at once" if seconds < 1 else f", dialled again in {duration(seconds)}"
 
 
 def _formation(answer: Json) -> str:
@@ -148,6 +157,7 @@ def _formation(answer: Json) -> str:
     return (
         f"{formation.get('appId', '')}, {plural(number(formation.get('sessions')), 'session')}{state}"
         + (", with a roster" if formation.get("hasRoster") else "")
+        + (" that is not here yet: nobody can join" if formation.get("waitsForRoster") else "")
         + (f", {plural(refused, 'handshake')} refused" if refused else "")
     )
 

@@ -4,6 +4,7 @@ What they do is in the mesh, which is imported only when one of them runs.
 """
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peat_sidecar.cli.printing import plural, print_json, print_line, print_pairs, print_table, print_text
+from peat_sidecar.cli.printing import plural, print_json, print_line, print_pairs, print_text
 from peat_sidecar.cli.session import Output
 from peat_sidecar.ids import PeerAddress
 
@@ -45,7 +46,7 @@ def init(
     from peat_sidecar.mesh import init_draft
 
     draft, made = init_draft(file, admin_key, app_id)
-    print_text(f"made {file}" + (f" and the key {admin_key}" if made else f"; it has the key {admin_key}"))
+    print_text(f"made {file}" + (f" and the key {admin_key}" if made else f", for the key {admin_key}"))
     if made:
         print_text(
             "Keep the key offline and keep a copy: who has it says who belongs to the formation,"
@@ -98,7 +99,10 @@ def sign(file: RosterFile, admin_key: KeyFile) -> None:
     print_text(f"wrote {path}: {plural(len(roster.entries), 'member')}, signed {_when(roster.signed_at)}")
     if not roster.entries:
         print_text("Nobody is in it: nodes that have it talk to nobody.")
-    print_text("Load it into one node, and it reaches the others:")
+    print_text(
+        "A node without a roster talks to nobody, so each needs its first one itself (or by `run --roster`);"
+        " from then on a newer one reaches the others from any node:"
+    )
     print_line(f"  peat-sidecar roster load {path}")
 
 
@@ -128,9 +132,14 @@ def show(
         )
         return
     print_pairs([("formation", roster.app_id), ("admin", str(roster.admin)), ("state", state)])
-    if entries:
-        print_line()
-        print_table(("ID", "AGENT", "ROLE"), entries, flexible=1)
+    print_members(entries)
+
+
+def print_members(entries: Iterable[tuple[str, str, str]]) -> None:
+    """Ids with agent ids and roles; the id in a line of its own, whole: it is what people copy."""
+    for id, agent_id, role in entries:
+        print_line(id)
+        print_line(f"  {role}" + (f", {agent_id}" if agent_id != id else ""))
 
 
 def _print_changed(file: Path, draft: "Draft") -> None:

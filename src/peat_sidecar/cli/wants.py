@@ -145,9 +145,9 @@ def _print(session: Session, answer: Json) -> None:
 
 
 def _shown_name(want: Json) -> str:
-    """A hash or digest is cut, a reference is not."""
+    """A reference where one is known: a hash or digest says nothing to people, and is cut."""
     name, arch = str(want.get("name", "")), want.get("arch", "")
-    plain = name if "/" in name else short(name)
+    plain = name if "/" in name else want.get("reference") or short(name)
     return f"{plain} ({arch})" if arch else plain
 
 

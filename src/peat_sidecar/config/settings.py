@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     discover_dns: Texts = ()
     """Names with the addresses of several peers, as `peers.example:4433`."""
     agent_id: str = Field(default="", max_length=128)
-    """What this node's documents begin with; by default its endpoint id."""
+    """What this node's documents begin with; by default the public key that signs them: its endpoint id,
+    unless that is derived."""
     agent: str = ""
     """Base URL of the cluster's agent, as `http://127.0.0.1:9090`."""
     agent_tls_cert: Path | None = None
@@ -238,10 +239,13 @@ class Settings(BaseSettings):
             raise ValueError("admission by roster needs a formation key and roster_admin; set both")
         if self.admission == "key+roster" and self.identity == "derived":
             raise ValueError(
-                "a roster lists nodes by keys of their own, which a derived identity is not; choose one of both"
+                "a roster lists nodes by keys of their own, which a derived identity is not;"
+                " choose one of both"
             )
         if self.roster is not None and not self.roster_admin:
             raise ValueError("a roster is believed only when roster_admin says who signs it; set that too")
+        if self.roster_admin and self.admission != "key+roster":
+            raise ValueError("roster_admin does nothing unless admission is key+roster; set both or neither")
         if len(self.formation_keys) + len(self.formation_key_files) > 2:
             raise ValueError("a formation has one key, or two while it is changed; take the others out")
         for address in self.api:

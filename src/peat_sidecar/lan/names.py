@@ -1,7 +1,7 @@
 """Peers behind a name of DNS that stands for several of them, as that of a headless service does.
 
 DNS gives addresses without ids, and a peer is dialled by its id; so each address is offered for each peer
-that has none, and the connection tells which belongs to whom.
+that is not connected, and the connection tells which belongs to whom.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ Resolver = Callable[[str, int], list[str]]
 
 
 class DnsDiscovery:
-    """`names` are `host:port`; `ids` gives the peers that no address is known for now."""
+    """`names` are `host:port`; `ids` gives the peers that are looked for now."""
 
     def __init__(
         self,

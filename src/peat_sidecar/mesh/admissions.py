@@ -1,6 +1,7 @@
 """Who may connect, and with which protocol. Admission is by endpoint id and holds until it is taken back.
 
-- Listed peers, by the settings or by a call, get blobs and nothing else.
+- Listed peers, by the settings or by a call, get blobs and nothing else. With a roster, to be named for a
+  dial is not to be listed, or whoever is taken off it would go on getting blobs from all that dial it.
 - Members, who have proven the formation's key, get blobs; whoever wants to prove it may connect for the mesh.
 - Banned peers, and those that were disconnected on purpose, get nothing. Both are remembered in the state.
 
@@ -29,21 +30,27 @@ class Standing:
 
 
 class Admissions:
-    """The rules. `may_join` is the roster's word, asked each time. Without a state nothing is remembered."""
+    """The rules. `may_join` is the roster's word, asked each time; `has_roster`: there is to be one. Without
+    a state nothing is remembered.
+    """
 
     def __init__(
         self,
         *,
         has_formation: bool,
         may_join: Callable[[EndpointId], bool] = lambda _: True,
+        has_roster: bool = False,
         state: State | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._has_formation = has_formation
+        self._has_roster = has_roster
         self._may_join = may_join
         self._state = state
         self._now = now
         self._listed: set[EndpointId] = set()
+        self._by_settings: set[EndpointId] = set()
+        """Those listed for blobs: they are again when they are no longer disconnected."""
         self._members: dict[EndpointId, None] = {}
         self._remembered = state.peers() if state is not None else []
         self._bans = {ban.endpoint_id: ban for ban in (state.bans() if state is not None else ())}
@@ -84,7 +91,13 @@ class Admissions:
 
     def list_peer(self, peer: EndpointId) -> None:
         """From the settings: it gets blobs, unless it is shut out."""
+        self._by_settings.add(peer)
         self._listed.add(peer)
+
+    def name_peer(self, peer: EndpointId) -> None:
+        """For a dial: without a roster it is listed."""
+        if not self._has_roster or peer in self._by_settings:
+            self._listed.add(peer)
 
     def remembered(self) -> list[RememberedPeer]:
         """Peers that calls had named before this start, and not disconnected since."""
@@ -102,9 +115,9 @@ class Admissions:
         self._members.pop(peer, None)
 
     def connect(self, peer: EndpointId) -> Standing:
-        """By a call: it is listed, and no longer disconnected. What it was before, for `restore`."""
+        """By a call: it is named, and no longer disconnected. What it was before, for `restore`."""
         before = Standing(peer in self._listed, self._disconnected.pop(peer, None))
-        self._listed.add(peer)
+        self.name_peer(peer)
         return before
 
     def restore(self, peer: EndpointId, before: Standing) -> None:

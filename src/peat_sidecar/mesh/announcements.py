@@ -22,6 +22,8 @@ from peat_sidecar.store import StoredPackage
 Fields = dict[str, Any]
 OF_CONTENT = ("content", "origin", "exported")
 """What a document loses when its package vanishes."""
+WATCHED = "pull_status"
+"""A field that only watchers' documents have."""
 _MARK = 12
 """Digits of a digest that tell two packages with one key apart."""
 
@@ -44,6 +46,10 @@ class Sight:
     """This node's documents as they are."""
     covered: Collection[str]
     """Collections in documents of watchers that have not told yet what they see."""
+    watched: bool
+    """All watchers have told what they see, and there are some."""
+    vanished: Collection[str]
+    """Collections of packages that their sources have no more."""
     owner_of_copy: Callable[[StoredPackage, str], str]
     """Agent id whose package of that reference a stored one is a copy of; empty for nobody's."""
 
@@ -54,12 +60,17 @@ class Announcements:
 
     sight: Sight
     documents: dict[str, Fields] = field(default_factory=dict)
+    vanishing: set[str] = field(default_factory=set)
+    """Collections of which that is seen now."""
     _told: set[tuple[BlobHash, str | None]] = field(default_factory=set)
     """Stored packages that are in a document."""
 
     def make(self) -> dict[str, Fields]:
         """Documents by id. What is not among them has vanished."""
         self._pulled()
+        if self.sight.watched:
+            gone = (each for key, each in self.sight.known.items() if key not in self.documents)
+            self.vanishing = {collection_in(each) for each in gone if WATCHED in each} - {""}
         self._stored()
         self._coming()
         return self.documents
@@ -108,6 +119,9 @@ class Announcements:
                 continue
             if str(package.collection) in self.sight.covered:
                 continue
+            is_given_up = str(package.collection) in self.vanishing | set(self.sight.vanished)
+            if is_given_up and package.collection not in self.sight.replicas:
+                continue
             row = self.sight.replicas.get(package.collection)
             listed = package.reference or ""
             reference = row.reference if row is not None and row.reference else listed
@@ -148,6 +162,10 @@ class Announcements:
                 content["listed_as"] = offer.listed_as
             fields |= {"content": content, "origin": offer.origin or offer.agent_id}
             self._put(name, offer.arch, fields, offer.root.hex)
+
+    def pulled_again(self) -> set[str]:
+        """Collections of stored packages that watchers see."""
+        return {str(collection) for collection, _ in self._told}
 
     # parts of documents
 

@@ -15,6 +15,7 @@ from peat_sidecar.errors import PeatError
 from peat_sidecar.ids import Digest
 from peat_sidecar.mesh.announcements import (
     OF_CONTENT,
+    WATCHED,
     Announcements,
     Fields,
     Sight,
@@ -24,6 +25,7 @@ from peat_sidecar.mesh.announcements import (
 from peat_sidecar.mesh.contents import ContentsReader
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers
 from peat_sidecar.mesh.pulled import PulledPackage
+from peat_sidecar.mesh.vanished import Vanished
 from peat_sidecar.mesh.wake import Sleep, Wake
 from peat_sidecar.records import Document
 from peat_sidecar.state import State
@@ -33,8 +35,6 @@ SETTLE_SECONDS = 0.2
 """Between two looks: an import of many packages is not told one by one."""
 _TROUBLE_SECONDS = 30.0
 _PAGE = 500
-_WATCHED = "pull_status"
-"""A field that only watchers' documents have."""
 
 _log = structlog.get_logger(__name__)
 
@@ -101,7 +101,10 @@ class Announcer:
         self._sleep = sleep
         self._wake = Wake(sleep)
         self._contents = ContentsReader(store)
+        self._vanished = Vanished(state)
         self._lock = threading.Lock()
+        self._brought: set[str] = set()
+        """Collections of packages that were added to the store since the last look."""
         self._pulled: dict[str, tuple[PulledPackage, ...]] = {}
         self._silent = set(sources)
         self._faulty: set[str] = set()
@@ -123,7 +126,7 @@ class Announcer:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        end = self._store.on_packages(lambda added, removed: self._wake.set())
+        end = self._store.on_packages(self._packages_changed)
         try:
             while True:
                 seconds = await self._turn()
@@ -141,6 +144,11 @@ class Announcer:
             _log.exception("what this node has cannot be announced, for a reason that was not foreseen")
         return _TROUBLE_SECONDS
 
+    def _packages_changed(self, added: Sequence[StoredPackage], removed: Sequence[StoredPackage]) -> None:
+        with self._lock:
+            self._brought |= {str(each.collection) for each in added}
+        self._wake.set()
+
     # in a thread
 
     def _announce(self) -> bool:
@@ -149,16 +157,21 @@ class Announcer:
         with self._lock:
             pulled = [each for source in sorted(self._pulled) for each in self._pulled[source]]
             complete = not self._silent
-        covered = () if complete else {collection_in(each) for each in known.values() if _WATCHED in each}
+            watched = complete and bool(self._pulled)
+            brought, self._brought = self._brought, set()
+        self._vanished.change(drop=brought)
+        covered = () if complete else {collection_in(each) for each in known.values() if WATCHED in each}
         wanted = self._wants.open_offers() if self._wants is not None else ()
-        documents = Announcements(self._sight(known, pulled, wanted or (), covered)).make()
+        announcements = Announcements(self._sight(known, pulled, wanted or (), covered, watched=watched))
+        documents = announcements.make()
+        self._vanished.change(add=announcements.vanishing, drop=announcements.pulled_again())
         self._faulty &= documents.keys() | known.keys()
         for doc_id, fields in documents.items():
-            if known.get(doc_id) != fields and not (not complete and _WATCHED in known.get(doc_id, {})):
+            if known.get(doc_id) != fields and not (not complete and WATCHED in known.get(doc_id, {})):
                 self._write(doc_id, fields)
         for doc_id in known.keys() - documents.keys():
             if wanted is not None or not is_partial(known[doc_id]):
-                self._take_back(doc_id, known[doc_id], complete)
+                self._take_back(doc_id, known[doc_id], watched=watched)
         return bool(self._faulty)
 
     def _sight(
@@ -167,6 +180,8 @@ class Announcer:
         pulled: Sequence[PulledPackage],
         wanted: Sequence[tuple[Offer, bool]],
         covered: Collection[str],
+        *,
+        watched: bool,
     ) -> Sight:
         exported: dict[Digest, list[str]] = {}
         for row in self._state.exports():
@@ -182,6 +197,8 @@ class Announcer:
             exported,
             known,
             covered,
+            watched,
+            self._vanished.all(),
             self._owner_of_copy,
         )
 
@@ -206,12 +223,16 @@ class Announcer:
         ]
         return min(others, key=lambda offer: (offer.clock, offer.doc_id)).agent_id if others else ""
 
-    def _take_back(self, doc_id: str, fields: Fields, complete: bool) -> None:
-        """A watcher's document loses what is said of content, and stays: the cluster has had that package."""
-        if _WATCHED not in fields:
+    def _take_back(self, doc_id: str, fields: Fields, *, watched: bool) -> None:
+        """A watcher's document loses what is said of content and of being pulled, and stays: the cluster has
+        had that package. One that says nothing of either was written by a call, and is left alone.
+        """
+        if WATCHED in fields:
+            if watched:
+                lost = (*OF_CONTENT, WATCHED)
+                self._write(doc_id, {name: value for name, value in fields.items() if name not in lost})
+        elif not fields.keys().isdisjoint(OF_CONTENT):
             self._write(doc_id, None)
-        elif complete and not fields.keys().isdisjoint(OF_CONTENT):
-            self._write(doc_id, {name: value for name, value in fields.items() if name not in OF_CONTENT})
 
     def _write(self, doc_id: str, fields: Fields | None) -> None:
         try:

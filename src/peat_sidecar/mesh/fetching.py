@@ -23,6 +23,8 @@ from peat_sidecar.transfer import Outcome, Progress, Sources
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = 15
 """Looks in a row without a byte gained, after which another holder is asked, if there is one."""
+LOST_LOOKS = 3
+"""The same, where the session with the holder has ended."""
 PARTIAL_LOOKS = 2
 """What is fetched sooner is not announced as partial: a record more for everyone, of no use to anyone."""
 
@@ -91,8 +93,7 @@ class Fetch:
         offer = self.offer
         progress.transfer_class = self.row.transfer_class
         progress.waiting_for = f"a connection to peer {self.holder.endpoint_id.short}"
-        self.sources.add(await peers.reach(self.holder.endpoint_id))
-        await self._add_others(peers)
+        await self._reach(peers, sleep)
         progress.waiting_for = ""
         name = await asyncio.to_thread(arrivals.expect, offer, self.row)
         work = getter.fetch_package(
@@ -107,6 +108,33 @@ class Fetch:
         await self._watched(work, progress, peers, sleep)
         package = await asyncio.to_thread(arrivals.settle, offer, self.row)
         return Outcome(package=package, foreign=tuple(progress.foreign))
+
+    async def _reach(self, peers: ReachesPeers, sleep: Sleep) -> None:
+        """Until there is somebody to ask: a dial may take long, and another may appear meanwhile."""
+        peer = self.holder.endpoint_id
+        failure = PeerUnavailable(f"peer {peer.short} could not be reached yet")
+        reaching = asyncio.ensure_future(peers.reach(peer))
+        try:
+            while not reaching.done() and not self.sources.current:
+                looking = asyncio.ensure_future(sleep(LOOK_SECONDS))
+                try:
+                    await asyncio.wait((reaching, looking), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    looking.cancel()
+                if not reaching.done():
+                    await self._add_others(peers)
+            if reaching.done():
+                self.sources.add(reaching.result())
+        except PeerUnavailable as error:
+            failure = error
+        finally:
+            reaching.cancel()
+            await asyncio.gather(reaching, return_exceptions=True)
+        await self._add_others(peers)
+        if not self.sources.current:
+            raise failure
+        if peer not in self.sources:
+            self.sources.faults[peer] = failure
 
     async def _watched(
         self, work: Awaitable[StoredPackage], progress: Progress, peers: ReachesPeers, sleep: Sleep
@@ -128,26 +156,30 @@ class Fetch:
         """Ends with `PeerUnavailable` when it is time to ask another."""
         peer = self.holder.endpoint_id
         silent = looks = 0
-        before = progress.wire_bytes
+        before, sessions = progress.wire_bytes, peers.sessions()
         while True:
             await sleep(LOOK_SECONDS)
             looks += 1
+            sessions, were = peers.sessions(), sessions
+            for other in sessions - were:
+                self.sources.returned(other)
             silent = 0 if progress.wire_bytes > before else silent + 1
             self.gained = self.gained or progress.wire_bytes > before
             before = progress.wire_bytes
             if looks >= PARTIAL_LOOKS and progress.done_bytes:
                 self.on_partial()
-            connected = peer in peers.sessions()
+            connected = peer in sessions
             self.was_connected = self.was_connected or connected
             await self._add_others(peers)
             lost = self.was_connected and not connected
-            if (lost or silent >= SILENT_LOOKS) and self.others():
+            if silent >= (LOST_LOOKS if lost else SILENT_LOOKS) and self.others():
                 what = "is gone" if lost else "is silent"
                 raise PeerUnavailable(f"peer {peer.short} {what}; another one is asked")
 
     async def _add_others(self, peers: ReachesPeers) -> None:
-        for other in self.others():
+        holder = [self.holder] if self.holder.endpoint_id in peers.sessions() else []
+        for other in (*holder, *self.others()):
             if other.endpoint_id not in self.sources:
                 with suppress(PeerUnavailable):  # it has left in this moment
                     self.sources.add(await peers.reach(other.endpoint_id))
-                    self.helpers.append(other)
+                    self.helpers += [other] if other is not self.holder else []

@@ -71,10 +71,12 @@ class HalfOpen:
                 for task in (working, watching):
                     task.cancel()
                 await asyncio.gather(working, watching, return_exceptions=True)
+                is_crowded_out = connection in self._crowded_out
+                self._crowded_out.discard(connection)
         if failure is None:
             self.counts.admitted += 1
             return None
-        self._count(connection, failure)
+        self._count(connection, failure, is_crowded_out)
         return failure
 
     @contextlib.contextmanager
@@ -121,10 +123,9 @@ class HalfOpen:
             return error
         raise error
 
-    def _count(self, connection: Connection, failure: PeatError) -> None:
+    def _count(self, connection: Connection, failure: PeatError, is_crowded_out: bool) -> None:
         counts = self.counts
-        if connection in self._crowded_out:
-            self._crowded_out.discard(connection)
+        if is_crowded_out:
             counts.crowded += 1
             self._report("there were too many handshakes at once", connection, failure)
         elif isinstance(failure, Refused):

@@ -16,6 +16,8 @@ Source = Literal["named", "allowed", "mdns", "dns", "record", "inbound"]
 MAX_PEERS = 10_000
 MAX_ADDRESSES = 8
 """Of one source."""
+MAX_DNS_ADDRESSES = 64
+"""A name tells where many peers are, and not who of them where."""
 _ORDER: tuple[Source, ...] = ("named", "allowed", "mdns", "record", "dns", "inbound")
 _FOR_GOOD = frozenset({"named", "allowed"})
 
@@ -94,10 +96,11 @@ class KnownPeers:
         if peer.endpoint_id not in self._rows and self.is_full:
             return False
         row = self._row(peer.endpoint_id)
-        row.heard_at = now
+        if source != "dns" or not row.found:  # a name says nothing of that peer: it may be long gone
+            row.heard_at = now
         new = not set(peer.addresses) <= set(row.addresses)
         kept = dict.fromkeys((*peer.addresses, *row.found.get(source, ())))
-        row.found[source] = tuple(kept)[:MAX_ADDRESSES]
+        row.found[source] = tuple(kept)[: MAX_DNS_ADDRESSES if source == "dns" else MAX_ADDRESSES]
         return new
 
     def drop(self, peer: EndpointId) -> None:

@@ -5,6 +5,8 @@ admission in its middle, and the session after it. Whom to dial and whom to admi
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from peat_sidecar.errors import PeatError, PeerUnavailable, Refused
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh.connections import Connections
@@ -17,6 +19,8 @@ from peat_sidecar.wire import MESH_ALPN, ErrorCode
 
 DIALS = 64
 """Under way at once."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Members:
@@ -93,8 +97,11 @@ class Members:
         return None
 
     async def _hold(self, session: Session) -> None:
-        with self._connections.holding(session.connection):
-            await self.sessions.hold(session)
+        try:
+            with self._connections.holding(session.connection):
+                await self.sessions.hold(session)
+        except Exception:  # noqa: BLE001 - the edge of the session's task
+            _log.exception("a session could not be held", peer=str(session.peer))
 
     async def _prove(self, connection: Connection) -> Stream:
         peer = connection.remote_id

@@ -106,6 +106,24 @@ def listable(text: str) -> str:
         return ""
 
 
+def keys_of(name: str, offer: Offer | None, claims: Iterable[Offer]) -> frozenset[str]:
+    """What a change has to be about to make a name mean something else."""
+    keys = {name, listable(name), name.partition("@")[2], *(each.doc_id for each in claims)}
+    keys |= {offer.doc_id, str(offer.root), str(offer.collection)} if offer is not None else set()
+    parsed = parse_name(name)
+    return frozenset(keys | {str(parsed)}) - {""}
+
+
+def keys_in(doc_id: str, document: Document | None) -> frozenset[str]:
+    """What a changed document is about."""
+    offer = offer_of(document) if document is not None else None
+    if document is None or offer is None:
+        return frozenset({doc_id})
+    manifest = document.fields["content"].get("manifest")
+    found = {doc_id, offer.reference, offer.listed_as, str(offer.root), str(offer.collection)}
+    return frozenset(found | ({manifest} if isinstance(manifest, str) else set()))
+
+
 def parse_name(text: str) -> Name:
     """A root's or manifest's digest, a collection's hash, or a reference."""
     for parse in (Digest.parse, BlobHash.parse):

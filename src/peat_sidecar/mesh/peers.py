@@ -2,7 +2,8 @@
 
 Who may connect is decided before a stream is looked at, who is a member by the handshake. A member that has
 connected is known from then on with the address it came from, and whoever is known with an address is dialled
-until there is a session. Peers that are listed by id get blobs and nothing else.
+until there is a session. Peers that are listed by id get blobs and nothing else; with a roster only those
+that are listed for just that.
 
 Lives on one event loop, on which all its methods are called.
 """
@@ -49,6 +50,7 @@ class Peers:
         state: State | None = None,
         session: Run | None = None,
         may_join: Callable[[EndpointId], bool] = lambda _: True,
+        has_roster: bool = False,
         handshake_seconds: float = HANDSHAKE_SECONDS,
         sleep: Sleep = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -56,12 +58,12 @@ class Peers:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`session` is what is done with a member's stream once it is admitted; None: nothing. `may_join` is
-        asked each time; after a change of what it says, call `recheck`.
+        asked each time; after a change of what it says, call `recheck`. `has_roster`: it is a roster's word.
         """
         self._has_formation = formation is not None
         self._clock = clock
         self._admissions = Admissions(
-            has_formation=self._has_formation, may_join=may_join, state=state, now=now
+            has_formation=self._has_formation, may_join=may_join, has_roster=has_roster, state=state, now=now
         )
         self._known = KnownPeers()
         self._members = Members(
@@ -111,10 +113,14 @@ class Peers:
         _log.warning("a peer is banned", peer=str(peer), reason=reason)
 
     def unban(self, peer: EndpointId) -> None:
-        """It is again what it was. `NotFound` when it was not banned."""
+        """It is again what it was, and is dialled: it may itself not try for minutes. `NotFound` when it was
+        not banned.
+        """
         if not self._admissions.unban(peer):
             raise NotFound(f"peer {peer} is not banned here")
-        self._keep(peer)
+        row = self._known.get(peer)
+        if row is not None and row.addresses and self.admits(peer, MESH_ALPN):
+            self._dialler.keep(peer)
 
     def bans(self) -> list[Ban]:
         """The oldest first."""
@@ -176,10 +182,10 @@ class Peers:
     def discovered(self, peer: PeerAddress, source: Source) -> None:
         """It is said to be at that address, by the local network, a name or a record. It is dialled at once,
         unless there is a session with it; all else it has to prove. Whom a record names is dialled when it is
-        needed: a formation may be large.
+        needed: a formation may be large. Of one that is banned the address is kept for when that is over.
         """
         id = peer.endpoint_id
-        if not peer.addresses or self._is_own(id) or self._admissions.is_shut_out(id):
+        if not peer.addresses or self._is_own(id) or self._admissions.is_disconnected(id):
             return
         is_new = self._learn(peer, source)
         self._keep(id)
@@ -219,6 +225,18 @@ class Peers:
     def list(self) -> list[PeerInfo]:
         """All that are known, but for those that were disconnected on purpose."""
         return [self._info(row) for row in self._known]
+
+    def missing(self) -> tuple[EndpointId, ...]:
+        """Those that are to be connected and are not. Not those that only records tell of, and where they
+        are: a formation may be large.
+        """
+        return tuple(
+            row.endpoint_id
+            for row in self._known
+            if row.is_close
+            and not self._admissions.is_shut_out(row.endpoint_id)
+            and not self._open(row.endpoint_id)
+        )
 
     @property
     def connected(self) -> int:
@@ -270,6 +288,10 @@ class Peers:
             finally:
                 await self._dialler.stop()
 
+    async def stop_dialling(self) -> None:
+        """Nobody is dialled any more; those who are connected stay."""
+        await self._dialler.stop()
+
     async def _take_in(self, connection: Connection, provider: Provider) -> None:
         peer = connection.remote_id
         if not self.admits(peer, connection.alpn):  # it was shut out after QUIC's handshake
@@ -312,10 +334,12 @@ class Peers:
     def _list(self, peer: PeerAddress, source: Source) -> None:
         """From the settings, or remembered."""
         id = peer.endpoint_id
+        if source == "allowed":
+            self._admissions.list_peer(id)
         if self._admissions.is_disconnected(id):
             _log.warning("a peer was disconnected by a call, and is until a call connects it", peer=str(id))
             return
-        self._admissions.list_peer(id)
+        self._admissions.name_peer(id)
         self._known.name(peer, source)
 
     def _admit(self, connection: Connection, inbound: bool) -> None:

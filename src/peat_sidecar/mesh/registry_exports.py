@@ -88,19 +88,32 @@ class RegistryExports:
         self._wake = Wake(sleep)
         self._not_before: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        """By target: two versions are not written to one tag at once."""
         self._listeners: list[Callable[[], None]] = []
 
     def add(self, package: StoredPackage, reference: str, export_to: str) -> ExportRow:
-        """Remembers that a package has to be written there, also when it was before. Blocks."""
+        """Remembers that a package has to be written there, also when it was before, and any other
+        package that had to be is forgotten. Blocks.
+        """
         target = str(target_of(reference, export_to, package.root.digest))
         id = hashlib.sha256(f"{package.root.digest} {target}".encode()).hexdigest()[:16]
-        known = next((row for row in self._state.exports() if row.id == id), None)
+        known = None
+        for each in self._state.exports():
+            if each.id == id:
+                known = each
+            elif each.target == target:  # another version, which must not be written after this one
+                self._state.remove_export(each.id)
+                self._not_before.pop(each.id, None)
         if known is not None and not known.done:
             return known
         row = ExportRow(id, package.root.digest, target, self._now())
         self._state.put_export(row)
         self._wake.set()
         return row
+
+    def pending(self) -> list[ExportRow]:
+        """What has to be written yet, the oldest first, each with what went wrong last. Blocks."""
+        return sorted((row for row in self._state.exports() if not row.done), key=lambda row: row.created_at)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Called after each one that is done."""
@@ -130,11 +143,11 @@ class RegistryExports:
         for row in rows:
             if len(self._running) >= AT_ONCE:
                 return None  # the end of one wakes
-            if row.id not in self._running and self._not_before.get(row.id, 0.0) <= now:
+            if row.target not in self._running and self._not_before.get(row.id, 0.0) <= now:
                 task = asyncio.create_task(self._export(row), name=f"export {row.target}")
-                self._running[row.id] = task
-                task.add_done_callback(partial(self._over, row.id))
-        waits = [self._not_before.get(row.id, 0.0) - now for row in rows if row.id not in self._running]
+                self._running[row.target] = task
+                task.add_done_callback(partial(self._over, row.target))
+        waits = [self._not_before.get(row.id, 0.0) - now for row in rows if row.target not in self._running]
         return max(0.0, min(waits)) if waits else None
 
     def _due(self) -> list[ExportRow]:
@@ -149,8 +162,8 @@ class RegistryExports:
                 due.append(row)
         return due
 
-    def _over(self, id: str, _: asyncio.Task[None]) -> None:
-        del self._running[id]
+    def _over(self, target: str, _: asyncio.Task[None]) -> None:
+        del self._running[target]
         self._wake.set()
 
     async def _export(self, row: ExportRow) -> None:
@@ -164,7 +177,7 @@ class RegistryExports:
             changed = replace(row, attempts=attempts, last_error=error)
             _log.warning("a package could not be exported", target=row.target, error=error, attempts=attempts)
         try:
-            await asyncio.to_thread(self._state.put_export, changed)
+            await asyncio.to_thread(self._remember, changed)
         except PeatError as failure:  # it will be exported once more, which finds everything there
             self._not_before[row.id] = self._clock() + LONGEST_WAIT_SECONDS
             _log.warning("an export cannot be remembered", target=row.target, error=str(failure))
@@ -173,6 +186,10 @@ class RegistryExports:
             self._not_before.pop(row.id, None)
             for listener in self._listeners:
                 listener()
+
+    def _remember(self, row: ExportRow) -> None:
+        if any(each.id == row.id for each in self._state.exports()):  # else another version is to be there
+            self._state.put_export(row)
 
     async def _try(self, row: ExportRow) -> str | None:
         """What went wrong; None: nothing."""

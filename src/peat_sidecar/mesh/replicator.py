@@ -104,9 +104,9 @@ class Replicator:
         if not self._policy.rules:
             return "nothing is fetched by itself; no rule is set"
         chosen = len(self._last.chosen)
-        text = f"{chosen} packages are wanted, {chosen - self._coming} are here"
-        text += f", {self._last.cut} have no room" if self._last.cut else ""
-        return text + (f", {self._last.out} were taken out" if self._last.out else "")
+        text = f"{chosen} wanted, {chosen - self._coming} of them here"
+        text += f", {self._last.cut} without room" if self._last.cut else ""
+        return text + (f", {self._last.out} taken out" if self._last.out else "")
 
     def look_again(self) -> None:
         """Whose documents count may have changed; from any thread."""
@@ -118,7 +118,7 @@ class Replicator:
         """Until it is cancelled."""
         ends = [
             self._records.subscribe(self._records_changed),
-            self._trust.on_change(lambda _: self.look_again()),
+            self._trust.on_change(self._trust_changed),
             self._store.on_packages(self._packages_changed),
         ]
         try:
@@ -260,6 +260,10 @@ class Replicator:
         if want.origin == "policy" and offer is not None:
             self._state.put_replica(replace(_row(offer), unwanted_by=self._digest))
         self._wake.set()
+
+    def _trust_changed(self, _: object) -> None:
+        self.look_again()
+        self._wants.look_again()
 
     def _records_changed(self, changes: Sequence[Change]) -> None:
         found = {each.doc_id: each.document for each in changes if each.collection == PACKAGES}

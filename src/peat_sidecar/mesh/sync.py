@@ -27,6 +27,8 @@ from peat_sidecar.wire import ErrorCode
 DIGEST_SECONDS = 300.0
 WRITE_SECONDS = 30.0
 ASK_SECONDS = 30.0
+NEWS_SECONDS = 0.02
+"""A burst of records is passed on in a few frames and stored in a few transactions, not one by one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -41,12 +43,13 @@ class Syncer:
         digest_seconds: float = DIGEST_SECONDS,
         write_seconds: float = WRITE_SECONDS,
         ask_seconds: float = ASK_SECONDS,
+        news_seconds: float = NEWS_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._shared = Shared(
             Holdings(records, self._on_more),
             Asks(ask_seconds),
-            SyncTimes(digest_seconds, write_seconds, ask_seconds, sleep),
+            SyncTimes(digest_seconds, write_seconds, ask_seconds, news_seconds, sleep),
         )
 
     @property

@@ -8,7 +8,7 @@ JOINED_BYTES = 192 << 10
 
 
 def joined(frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
-    """The same frames, with batches that follow each other as one frame, up to a limit; and how many each was.
+    """The same frames, but batches in a row as one, up to a limit; with how many each was.
 
     To store batches together takes the disk as long as to store one of them.
     """

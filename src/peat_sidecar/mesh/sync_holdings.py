@@ -27,7 +27,7 @@ class Holdings:
         self.unwelcome: set[EndpointId] = set()
         """Signers that have more than there is room for: what comes of them is left aside for a while."""
         self.lock = asyncio.Lock()
-        """Held while heads are looked at and records merged: what two peers send at once is verified once."""
+        """Held from a look at the heads to the merge; those that wait for it take no thread."""
         self.merging = 0
         self._raised = 0
         self._records = records

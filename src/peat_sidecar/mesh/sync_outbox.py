@@ -23,13 +23,19 @@ _SIGNERS_AT_A_TIME = 256
 class Outbox:
     """Of one session. `wake` is set whenever there may be something to send."""
 
-    def __init__(self, holdings: Holdings, asks: Asks, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, holdings: Holdings, asks: Asks, *, news_seconds: float, clock: Callable[[], float]
+    ) -> None:
+        """`news_seconds`: the least time between two frames with news; meanwhile they are collected."""
         self.wake = asyncio.Event()
         self.view = PeerView()
         self.told: dict[EndpointId, int] | None = None
         """Heads that the peer was told of, and whose answer is awaited."""
         self._holdings = holdings
         self._asks = asks
+        self._news_seconds = news_seconds
+        self._news_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._clock = clock
         self._says_digest = self._begins = self._says_heads = self._looks_for_asks = False
         self._answer: tuple[WireHead, ...] | None = None
@@ -93,9 +99,27 @@ class Outbox:
             return [Heads(answer)]
         if self._looks_for_asks and (want := self._next_want()):
             return [want]
-        if self.view.is_met and self.view.news and (frames := await self._next_news()):
+        if self.view.is_met and self.view.news and self._is_time() and (frames := await self._next_news()):
+            self._news_at = self._clock() + self._news_seconds
             return frames
         return await self._next_owed()
+
+    def close(self) -> None:
+        """Wakes nobody any more."""
+        self._asks.drop(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _is_time(self) -> bool:
+        """Whether news may go out now; otherwise they are looked at again when they may."""
+        early = self._news_at - self._clock()
+        if early > 0 and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(early, self._ring)
+        return early <= 0
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.wake.set()
 
     def _next_want(self) -> Want | None:
         """Asks for what this peer has more of and nobody else was asked for."""

@@ -67,6 +67,8 @@ class SyncTimes:
     """A peer that takes nothing for so long is left."""
     ask_seconds: float
     """A peer that was asked and gives nothing for so long is not waited for."""
+    news_seconds: float
+    """What is new goes at once, but to each peer not more often than this."""
     sleep: Callable[[float], Awaitable[None]]
 
 
@@ -93,7 +95,8 @@ class Session:
 
     def __init__(self, peer: EndpointId, stream: Stream, shared: Shared) -> None:
         self.peer = peer
-        self.outbox = Outbox(shared.holdings, shared.asks, _now)
+        news_seconds = shared.times.news_seconds
+        self.outbox = Outbox(shared.holdings, shared.asks, news_seconds=news_seconds, clock=_now)
         self._stream = stream
         self._shared = shared
         self._holdings = shared.holdings
@@ -121,7 +124,7 @@ class Session:
                 task.result()
         finally:
             self._shared.sessions.discard(self)
-            self._asks.drop(self.outbox)
+            self.outbox.close()
             self._shared.look_for_asks()
             for task in tasks:
                 task.cancel()

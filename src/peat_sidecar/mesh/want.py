@@ -77,7 +77,8 @@ class Entry:
     """What its name means, as the records have it."""
     claims: Mapping[EndpointId, Offer] = field(default_factory=dict)
     """Who holds some of it."""
-    is_here: bool = False
+    keys: frozenset[str] | None = None
+    """What a change has to be about to be of interest; None: it was not looked up yet."""
     transfer: Transfer | None = None
     fetch: Fetch | None = None
     why: str = ""

@@ -7,7 +7,7 @@ it on the event loop; the rest may be called from any thread.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
@@ -19,7 +19,7 @@ from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.arrivals import Arrivals
 from peat_sidecar.mesh.endings import Endings
 from peat_sidecar.mesh.fetching import Fetch, FetchesPackages, ReachesPeers
-from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, parse_name
+from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, keys_in, keys_of, parse_name
 from peat_sidecar.mesh.providers import Holder, Providers
 from peat_sidecar.mesh.quotes import quote
 from peat_sidecar.mesh.wake import Sleep, Wake
@@ -32,6 +32,7 @@ from peat_sidecar.store import Store, StoredPackage
 from peat_sidecar.transfer import Transfer, TransferKind, Transfers
 
 DONE_REMEMBERED = 100
+_KEYS_LIMIT = 100_000
 _TROUBLE_SECONDS = 30.0
 
 _log = structlog.get_logger(__name__)
@@ -78,12 +79,19 @@ class Wants(WantTable):
         self._endings = Endings(providers, clock)
         self._loop = asyncio.get_running_loop()
         self._wake = Wake(sleep)
-        self._is_stale = True
+        self._stale: set[str] | None = None
+        """What has changed since the last look; None: everything may have."""
         self._has_room = False
 
     def quote(self, name: str) -> Quote:
         """What it would take to get a package now. Blocks."""
         return quote(name.strip(), self._offers, self._providers, self._store, self._endings.rates)
+
+    def look_again(self) -> None:
+        """Whose documents count may have changed; from any thread."""
+        with self._lock:
+            self._stale = None
+        self._wake.set()
 
     async def run(self) -> None:
         """Until it is cancelled; transfers that it began end then."""
@@ -99,22 +107,28 @@ class Wants(WantTable):
         finally:
             for end in ends:
                 end()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody follows transfers any more: where this is run again, all is looked at anew."""
+        with self._lock:
+            self._stale = None
+            for entry in self._entries.values():
+                entry.transfer = entry.fetch = None
 
     # the loop
 
     async def _turn(self, group: asyncio.TaskGroup) -> float | None:
         """How long until something is due by itself."""
         try:
-            if self._is_stale:
-                self._is_stale = False
-                await self._look()
+            await self._look()
         except PeatError as error:
             _log.warning("wants cannot be looked at", error=str(error))
-            self._is_stale = True
+            self._stale = None
             return _TROUBLE_SECONDS
         except Exception:  # noqa: BLE001 - the edge of the loop's task
             _log.exception("wants cannot be looked at, for a reason that was not foreseen")
-            self._is_stale = True
+            self._stale = None
             return _TROUBLE_SECONDS
         with self._lock:
             entries = [each for each in self._entries.values() if each.is_open]
@@ -132,11 +146,19 @@ class Wants(WantTable):
         return max(0.0, min(turn.waits)) if turn.waits else None
 
     async def _look(self) -> None:
-        """What the names of open wants mean by now, who holds them, and which are here."""
+        """What the names of open wants mean by now, who holds them, and which are here; only of those that
+        something has changed for.
+        """
         with self._lock:
-            entries = [each for each in self._entries.values() if each.is_open]
+            stale, self._stale = self._stale, set()
+            entries = [
+                each
+                for each in self._entries.values()
+                if each.is_open and (stale is None or each.keys is None or not stale.isdisjoint(each.keys))
+            ]
         found = await asyncio.to_thread(lambda: [self._found(each.row) for each in entries])
         for entry, (offer, claims, here) in zip(entries, found, strict=True):
+            entry.keys = keys_of(entry.row.name, offer, claims.values())
             if entry.transfer is not None:  # it goes on with what it has begun
                 if (
                     entry.offer is not None
@@ -212,6 +234,7 @@ class Wants(WantTable):
             await (self._fulfil(entry) if fulfilled else self._remember_error(entry))
         with self._lock:
             entry.transfer = entry.fetch = None
+            entry.keys = None  # what was heard meanwhile was not taken up
         self._look_again()
 
     async def _fulfil(self, entry: Entry) -> None:
@@ -263,18 +286,26 @@ class Wants(WantTable):
     # told, from any thread
 
     def _look_again(self) -> None:
-        self._is_stale = True
         self._wake.set()
         super()._look_again()
+
+    def _changed_for(self, keys: Iterable[str]) -> None:
+        with self._lock:
+            if self._stale is not None:
+                self._stale.update(keys)
+                if len(self._stale) > _KEYS_LIMIT:
+                    self._stale = None
+        self._wake.set()
 
     def _removed(self, entry: Entry) -> None:
         if entry.transfer is not None:
             self._loop.call_soon_threadsafe(self._end, entry.transfer)
 
     def _records_changed(self, changes: Sequence[Change]) -> None:
-        if any(change.collection == PACKAGES for change in changes):
-            self._is_stale = True
-            self._wake.set()
+        if self._entries:
+            about = [keys_in(each.doc_id, each.document) for each in changes if each.collection == PACKAGES]
+            if about:
+                self._changed_for(frozenset().union(*about))
 
     def _session_changed(self, peer: EndpointId, began: bool) -> None:
         if began:
@@ -283,5 +314,5 @@ class Wants(WantTable):
 
     def _packages_changed(self, added: Sequence[StoredPackage], removed: Sequence[StoredPackage]) -> None:
         self._has_room = self._has_room or bool(removed)
-        self._is_stale = True
-        self._wake.set()
+        for each in (*added, *removed):
+            self._changed_for((each.reference or "", str(each.root.digest), str(each.collection)))

@@ -132,9 +132,12 @@ class Whereabouts:
         if not self._peers.sessions():
             with self._lock:
                 known = list(self._ids.values())
-            for peer in random.sample(known, min(_AT_ONCE, len(known))):
-                with suppress(PeatError):
-                    await self._peers.reach(peer)
+            some = random.sample(known, min(_AT_ONCE, len(known)))
+            await asyncio.gather(*(self._try(peer) for peer in some))
+
+    async def _try(self, peer: EndpointId) -> None:
+        with suppress(PeatError):
+            await self._peers.reach(peer)
 
     def _write(self) -> None:
         """Again only where it says something else."""

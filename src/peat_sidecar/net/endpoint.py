@@ -39,6 +39,7 @@ MAX_CONNECTIONS_PER_PEER = 32
 MAX_WAITING = 64
 SWEEP_AT = 256
 """Inbound peers from which on those that have left are looked for."""
+LOG_EVERY_SECONDS = 60.0
 # TLS alert 120, no_application_protocol (RFC 7301).
 _UNKNOWN_ALPN = "error 120: "
 _LOOPBACK = {4: "127.0.0.1:0", 6: "[::1]:0"}
@@ -141,6 +142,8 @@ class IrohEndpoint:
         self._admitted: asyncio.Queue[IrohConnection | None] = asyncio.Queue()
         self._inbound: dict[EndpointId, list[IrohConnection]] = {}
         self._sweep_at = SWEEP_AT
+        self._refusals: dict[str, tuple[float, int]] = {}
+        """Why -> when it was said last, and how often it was not since."""
         self._handshakes: set[asyncio.Task[None]] = set()
         self.on_connection: Callable[[IrohConnection], object] = lambda _: None
         """Told of each one, of either side."""
@@ -285,18 +288,29 @@ class IrohEndpoint:
             return
         connection = self._connection(inner)
         if not self._admits(connection.remote_id, connection.alpn):
-            _log.info("refused peer %s: it is not allowed here", connection.remote_id)
+            self._report(logging.INFO, connection, "it is not allowed here")
             connection.close(PERMISSION_CODE, b"permission")
             return
         self._forget_the_gone()
         own = self._inbound.setdefault(connection.remote_id, [])
         own[:] = [other for other in own if not other.is_closed]
         if len(own) >= MAX_CONNECTIONS_PER_PEER or self._admitted.qsize() >= MAX_WAITING:
-            _log.warning("refused peer %s: too many connections", connection.remote_id)
+            self._report(logging.WARNING, connection, "too many connections")
             connection.close(LIMIT_CODE, b"limit")
             return
         own.append(connection)
         self._admitted.put_nowait(connection)
+
+    def _report(self, level: int, connection: IrohConnection, why: str) -> None:
+        """Now and then: whoever can send a packet must not fill the disk with lines."""
+        now = asyncio.get_running_loop().time()
+        said_at, passed_over = self._refusals.get(why, (-LOG_EVERY_SECONDS, 0))
+        if now - said_at < LOG_EVERY_SECONDS:
+            self._refusals[why] = (said_at, passed_over + 1)
+            return
+        self._refusals[why] = (now, 0)
+        others = f", and {passed_over} times more since the last such line" if passed_over else ""
+        _log.log(level, "refused peer %s: %s%s", connection.remote_id, why, others)
 
     def _forget_the_gone(self) -> None:
         """Where any id may connect, ids must cost nothing once they have left."""

@@ -59,7 +59,9 @@ class Pool:
         if self._closed:
             raise PeerUnavailable("this node is shutting down")
         if not self._may_dial(peer.endpoint_id):
-            raise PeerUnavailable(f"peer {peer.endpoint_id.short} is kept out here, and not dialled")
+            raise PeerUnavailable(
+                f"peer {peer.endpoint_id.short} is kept out here (banned, or not on the roster), not dialled"
+            )
         key = (peer.endpoint_id, alpn, number)
         now = asyncio.get_running_loop().time()
         entry = self._open.get(key)

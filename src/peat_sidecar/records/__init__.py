@@ -7,7 +7,7 @@ history. Knows no network and no asyncio: sync takes batches out here and puts t
 thread-safe; a write is on the disk when its call returns.
 """
 
-from peat_sidecar.records.bounds import BODY_LIMIT_BYTES
+from peat_sidecar.records.bounds import BODY_LIMIT_BYTES, check_collection, check_names
 from peat_sidecar.records.clock import clock_at
 from peat_sidecar.records.record import CLEARED, Field, Record, SignedRecord, parse_record, sign_record
 from peat_sidecar.records.records import BATCH_LIMIT_BYTES, Records
@@ -42,6 +42,8 @@ __all__ = [
     "RecordsStatus",
     "SignedRecord",
     "Signer",
+    "check_collection",
+    "check_names",
     "clock_at",
     "parse_record",
     "sign_record",

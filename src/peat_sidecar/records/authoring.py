@@ -9,10 +9,11 @@ from peat_sidecar.records.clock import HybridClock, clock_at, horizon_at
 from peat_sidecar.records.merging import merge_records, restamp, write, write_alone
 from peat_sidecar.records.policy import Policy
 from peat_sidecar.records.record import Field, Record, seal
+from peat_sidecar.records.rows import DocumentRow, State
 from peat_sidecar.records.signers import SignerRow, Signers
 from peat_sidecar.records.signing import Signer
 from peat_sidecar.records.values import OWNED, agent_of
-from peat_sidecar.records.writing import DocumentRow, State, Writing
+from peat_sidecar.records.writing import Writing
 
 
 class Author:

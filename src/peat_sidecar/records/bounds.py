@@ -35,16 +35,15 @@ def is_name(text: object, limit: int) -> bool:
     return isinstance(text, str) and 0 < len(text) <= limit and text.isprintable()
 
 
+def check_collection(name: str) -> None:
+    """ConfigError for what cannot name a collection."""
+    _check_name("collection", name, COLLECTION_LIMIT)
+
+
 def check_names(collection: str, doc_id: str) -> None:
     """ConfigError for what cannot name a document."""
-    for what, text, limit in (
-        ("collection", collection, COLLECTION_LIMIT),
-        ("document id", doc_id, DOC_ID_LIMIT),
-    ):
-        if not is_name(text, limit):
-            raise ConfigError(
-                f"{str(text)[:80]!r} is no {what}; one has 1 to {limit} characters, all of them printable"
-            )
+    check_collection(collection)
+    _check_name("document id", doc_id, DOC_ID_LIMIT)
 
 
 def plain(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +85,13 @@ def _number(value: float, place: str) -> float | int:
         raise ConfigError(f"{place[:80]!r} is a number beyond 2^53, which JSON loses; put it as a text")
     value = float(value)
     return int(value) if abs(value) <= INTEGER_LIMIT and value.is_integer() else value
+
+
+def _check_name(what: str, text: str, limit: int) -> None:
+    if not is_name(text, limit):
+        raise ConfigError(
+            f"{str(text)[:80]!r} is no {what}; one has 1 to {limit} characters, all of them printable"
+        )
 
 
 def _name(name: Any, place: str) -> str:

@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from peat_sidecar.ids import EndpointId
@@ -42,8 +42,6 @@ class Merge:
     @property
     def signers(self) -> tuple[EndpointId, ...]:
         """Whose values are seen; of a document without fields, who wrote it."""
-        if len(self.writers) == 1:
-            return self.writers
         seen = {signer for won, signer in self.winners.values() if won.value is not CLEARED}
         return tuple(sorted(seen or self.writers))
 
@@ -67,6 +65,15 @@ def merge_records(records: Iterable[Record], deleted: int = 0) -> Merge:
                 winners[name] = each, record.signer
     merge.writers = tuple(writers)
     return merge
+
+
+def values_of(record: Record, deleted: int) -> dict[str, Any]:
+    """The document, where only one record counts: what `merge_records` comes to, at a third of the cost."""
+    return {
+        name: each.value
+        for name, each in record.fields.items()
+        if each.clock > deleted and each.value is not CLEARED
+    }
 
 
 def write(
@@ -111,7 +118,7 @@ def restamp(record: Record, horizon: int, first: int, second: int) -> Record:
         for name, each in record.fields.items()
     }
     clock = first if record.clock == record.deleted else second  # a deleted document stays deleted
-    return replace(record, fields=fields, deleted=deleted, clock=clock)
+    return record._replace(fields=fields, deleted=deleted, clock=clock)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -7,9 +7,10 @@ from peat_sidecar.ids import EndpointId
 from peat_sidecar.records.bounds import NUMBER_LIMIT
 from peat_sidecar.records.database import Database
 from peat_sidecar.records.record import SignedRecord
+from peat_sidecar.records.rows import INDEXED, content_key, value_at
 from peat_sidecar.records.signers import Signers
 from peat_sidecar.records.values import Batch, Document, RecordsStatus
-from peat_sidecar.records.writing import INDEXED, content_key, make_document, value_at
+from peat_sidecar.records.writing import make_document
 
 PAGE_LIMIT = 10_000
 _COLUMNS = "collection, doc_id, json, clock, signers"

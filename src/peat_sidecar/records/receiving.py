@@ -14,10 +14,11 @@ from peat_sidecar.records.clock import HybridClock
 from peat_sidecar.records.database import Database
 from peat_sidecar.records.policy import Policy
 from peat_sidecar.records.record import Record, SignedRecord
+from peat_sidecar.records.rows import DocumentRow, State
 from peat_sidecar.records.signers import SignerRow, Signers, recall
 from peat_sidecar.records.signing import is_signed
 from peat_sidecar.records.values import OWNED, Batch, Fault, FaultKind, agent_of
-from peat_sidecar.records.writing import DocumentRow, State, Writing
+from peat_sidecar.records.writing import Writing
 
 _FAULTS_LIMIT = 100
 
@@ -38,6 +39,8 @@ class Receipt:
     advanced: set[EndpointId] = field(default_factory=set)
     gaps: set[EndpointId] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
+    last: SignerRow | None = None
+    """Of the record that was stored last in this transaction."""
 
     def fault(self, kind: FaultKind, signer: EndpointId, detail: str, record: Record | None = None) -> None:
         """Something is wrong with a record, or a batch."""
@@ -98,17 +101,18 @@ class Receiver:
             return
         if not self._has_room(record, signed, signer, known is not None, receipt):
             return
-        signer = self._signers.add(record.signer)
-        if signer.forgotten:
-            recall(self._database, signer)
-        signer.heard = max(signer.heard, receipt.now)
+        if signer is None or signer is not receipt.last:
+            signer = receipt.last = self._signers.add(record.signer)
+            signer.heard = max(signer.heard, receipt.now)
+            receipt.advanced.add(signer.key)
+            if signer.forgotten:
+                recall(self._database, signer)
         state = State.AHEAD if record.clock > horizon else State.COUNTS
         if state is State.COUNTS:
             self._clock.saw(record.clock)
         self._report(record, signer, state, receipt)
         writing.place(document, signer, record, signed, state)
         receipt.new += 1
-        receipt.advanced.add(signer.key)
 
     def _each_proven(
         self, batch: Batch, row: SignerRow | None, receipt: Receipt

@@ -12,8 +12,9 @@ and what the record's own delete hides is not in it. So there is one body for on
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from peat_sidecar.errors import ConfigError, IntegrityError
@@ -55,8 +56,7 @@ class Field(NamedTuple):
     """JSON, or CLEARED."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What one signer currently says of one document."""
 
     signer: EndpointId
@@ -66,7 +66,7 @@ class Record:
     """Strictly rising over all records of the signer."""
     clock: int
     """When the signer last wrote the document: not before any of its fields or its delete."""
-    fields: Mapping[str, Field] = field(default_factory=dict)
+    fields: Mapping[str, Field] = MappingProxyType({})
     deleted: int | None = None
     """When the signer last deleted the document: hides every field up to that clock."""
 
@@ -166,7 +166,7 @@ def parse_record(body: bytes) -> Record:
     if deleted is not None and deleted > clock:
         raise IntegrityError("the record's delete is later than its clock")
     return Record(
-        EndpointId(bytes.fromhex(signer)),
+        _endpoint_id(signer),
         collection,
         doc_id,
         _number(content["sequence"]),
@@ -174,6 +174,11 @@ def parse_record(body: bytes) -> Record:
         fields,
         deleted,
     )
+
+
+@lru_cache(maxsize=1024)
+def _endpoint_id(text: str) -> EndpointId:
+    return EndpointId(bytes.fromhex(text))
 
 
 def _add(fields: dict[str, Field], group: dict[str, Field]) -> None:

@@ -177,6 +177,7 @@ class Records:
             horizon = horizon_at(receipt.now)
             pending = next(proven, None)
             while pending is not None:
+                receipt.last = None
                 with self._transaction() as writing:
                     while pending is not None and not writing.is_large:
                         self._receiver.store(*pending, writing, horizon, receipt)

@@ -12,9 +12,10 @@ from peat_sidecar.records.authoring import Author
 from peat_sidecar.records.clock import HybridClock, horizon_at
 from peat_sidecar.records.database import Database
 from peat_sidecar.records.policy import Policy, prefix_range
+from peat_sidecar.records.rows import DocumentRow, State
 from peat_sidecar.records.signers import SignerRow, Signers, recall
 from peat_sidecar.records.values import OWNED, agent_of
-from peat_sidecar.records.writing import DocumentRow, State, Writing
+from peat_sidecar.records.writing import Writing
 
 _CHUNK = 200
 

@@ -4,18 +4,17 @@ What is read is read once; what is written is written together at the end, which
 first sync as fast as its signatures can be verified.
 """
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import IntEnum
+from typing import Any
 
 from peat_sidecar.errors import IntegrityError
 from peat_sidecar.records.bounds import MERGED_LIMIT_BYTES
 from peat_sidecar.records.canonical import parse_rendered, render
 from peat_sidecar.records.database import Database
-from peat_sidecar.records.merging import Merge, merge_records
+from peat_sidecar.records.merging import merge_records, values_of
 from peat_sidecar.records.policy import Policy
 from peat_sidecar.records.record import Record, SignedRecord, parse_record
+from peat_sidecar.records.rows import STATES, DocumentRow, RecordRow, State, Todo, keys_of, keys_of_text
 from peat_sidecar.records.signers import SignerRow, Signers
 from peat_sidecar.records.values import Change, Document
 
@@ -24,76 +23,7 @@ _INSERT_RECORD = """INSERT INTO records
     ON CONFLICT (document, signer) DO UPDATE SET sequence = excluded.sequence, clock = excluded.clock,
     deleted = excluded.deleted, state = excluded.state, size = excluded.size,
     signature = excluded.signature, body = excluded.body"""
-INDEXED = ("content.collection", "content.root", "content.manifest", "reference")
-"""What documents of `packages` are found by; `_keys` names the same."""
 _LARGE_BYTES = 16 << 20
-
-
-class State(IntEnum):
-    """What of a stored record counts."""
-
-    COUNTS = 0
-    AHEAD = 1
-    """Nothing yet: its clock is more than a day ahead."""
-    TOMBSTONE = 2
-    """Its delete only: its signer was not heard of for too long."""
-
-
-_STATES = tuple(State)
-
-
-@dataclass(slots=True)
-class RecordRow:
-    """A stored record without its body."""
-
-    sequence: int
-    clock: int
-    deleted: int | None
-    state: State
-    size: int
-    record: Record | None = None
-    """When it is at hand."""
-
-
-@dataclass(slots=True)
-class DocumentRow:
-    """A document and whose records there are of it."""
-
-    id: int
-    collection: str
-    doc_id: str
-    json: str | None = None
-    """None: deleted, or nothing of it counts."""
-    clock: int = 0
-    signers: str = ""
-    """Ids of rows of signers, with commas."""
-    is_new: bool = False
-    records: dict[int, RecordRow] = field(default_factory=dict)
-    """By the id of the signer's row."""
-
-
-@dataclass(slots=True)
-class _Todo:
-    """What is to be written of documents."""
-
-    new: list[tuple[object, ...]] = field(default_factory=list)
-    changed: list[tuple[object, ...]] = field(default_factory=list)
-    gone: list[tuple[int]] = field(default_factory=list)
-    added_keys: list[tuple[int, int]] = field(default_factory=list)
-    removed_keys: list[tuple[int, int]] = field(default_factory=list)
-    more_documents: int = 0
-
-    def write(self, database: Database) -> None:
-        database.execute_many("INSERT INTO documents VALUES (?,?,?,?,?,?)", self.new)
-        database.execute_many(
-            "UPDATE documents SET clock = ?, signers = ?, json = ? WHERE id = ?", self.changed
-        )
-        database.execute_many("DELETE FROM documents WHERE id = ?", self.gone)
-        database.execute_many("DELETE FROM content WHERE key = ? AND document = ?", self.removed_keys)
-        # In order: each page of the index is touched once, which halves the cost of a newcomer's first sync.
-        database.execute_many("INSERT OR IGNORE INTO content VALUES (?,?)", sorted(self.added_keys))
-        if self.more_documents:
-            database.execute("UPDATE totals SET documents = documents + ?", (self.more_documents,))
 
 
 class Writing:
@@ -198,30 +128,27 @@ class Writing:
             if row.state == state and self._policy.counts(signer, document.collection, owner):
                 yield signer
 
-    def merge(self, document: DocumentRow) -> Merge:
-        """What the document comes to."""
+    def _alive(self, document: DocumentRow) -> tuple[list[SignerRow], int]:
+        """Who has written the document after its latest delete, and that delete."""
         rows = document.records
-        owner = self._policy.owner(document.collection, document.doc_id)
+        collection = document.collection
+        owner = self._policy.owner(collection, document.doc_id)
         deleted = 0
-        alive = []
+        counting = []
         for identity, row in rows.items():
             signer = self._signers.by_id(identity)
-            if row.state is State.AHEAD or not self._policy.counts(signer, document.collection, owner):
+            if row.state is State.AHEAD or not self._policy.counts(signer, collection, owner):
                 continue
             if row.deleted is not None and row.deleted > deleted:
                 deleted = row.deleted
             if row.state is State.COUNTS:
-                alive.append(signer)
-        alive = [signer for signer in alive if rows[signer.id].clock > deleted]
-        if len(alive) > 1:
-            alive = self._within_limit(document, alive)
-        return merge_records(
-            [record for signer in alive if (record := self.record(document, signer)) is not None], deleted
-        )
+                counting.append(signer)
+        alive = [signer for signer in counting if rows[signer.id].clock > deleted]
+        return self._within_limit(document, alive) if len(alive) > 1 else alive, deleted
 
     def finish(self, *, want_changes: bool) -> list[Change]:
         """Merges and writes everything. The changes of documents, when somebody wants to hear of them."""
-        todo = _Todo()
+        todo = Todo()
         changes: list[Change] = []
         for document in self._touched.values():
             before = document.json, document.signers
@@ -260,30 +187,30 @@ class Writing:
             ],
         )
 
-    def _settle(self, document: DocumentRow, todo: "_Todo") -> None:
+    def _settle(self, document: DocumentRow, todo: Todo) -> None:
         """Merges one document, and notes what is to be written of it."""
         before = document.json, document.signers, document.clock
-        merge = self.merge(document)
-        values = merge.values if merge.exists else {}
-        document.clock = merge.clock
-        document.json = render(values) if merge.exists else None
-        document.signers = self._ids(merge) if merge.exists else ""
-        if not document.records:
-            todo.gone.append((document.id,))
-        elif document.is_new:
-            todo.new.append(_values(document))
-        elif before != (document.json, document.signers, document.clock):
-            todo.changed.append((document.clock, document.signers, document.json, document.id))
-        if before[0] != document.json:
-            todo.more_documents += (document.json is not None) - (before[0] is not None)
-            if document.collection == "packages":
-                old, now = _keys_of_text(before[0]), _keys(values)
-                todo.removed_keys += [(key, document.id) for key in old - now]
-                todo.added_keys += [(key, document.id) for key in now - old]
+        values = self._merge(document)
+        document.json = render(values) if values is not None else None
+        todo.change(document, before)
+        if document.collection == "packages" and before[0] != document.json:
+            todo.change_keys(document.id, keys_of_text(before[0]), keys_of(values or {}))
 
-    def _ids(self, merge: Merge) -> str:
+    def _merge(self, document: DocumentRow) -> dict[str, Any] | None:
+        """What the document says; None: it is not there. Sets its clock and signers."""
+        alive, deleted = self._alive(document)
+        records = [record for signer in alive if (record := self.record(document, signer)) is not None]
+        if not records:
+            document.clock, document.signers = 0, ""
+            return None
+        if len(records) == 1:
+            document.clock, document.signers = records[0].clock, str(alive[0].id)
+            return values_of(records[0], deleted)
+        merge = merge_records(records, deleted)
         rows = (self._signers.find(signer) for signer in merge.signers)
-        return ",".join(str(row.id) for row in rows if row is not None)
+        document.clock = merge.clock
+        document.signers = ",".join(str(row.id) for row in rows if row is not None)
+        return merge.values
 
     def _within_limit(self, document: DocumentRow, alive: list[SignerRow]) -> list[SignerRow]:
         """The latest ones, as many as can be merged at a bearable cost; the same on every node."""
@@ -302,7 +229,7 @@ class Writing:
             (document,),
         )
         return {
-            signer: RecordRow(sequence, clock, deleted, _STATES[state], size)
+            signer: RecordRow(sequence, clock, deleted, STATES[state], size)
             for signer, sequence, clock, deleted, state, size in rows
         }
 
@@ -326,38 +253,3 @@ def make_document(
     """From what the database has of it."""
     keys = tuple(signers.by_id(int(identity)).key for identity in writers.split(",") if identity)
     return Document(collection, doc_id, parse_rendered(text), clock, keys)
-
-
-def content_key(value: str) -> int:
-    """What a value is found by: 32 bits of its hash, signed as SQLite has integers; several may share one."""
-    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=4).digest(), "big", signed=True)
-
-
-def value_at(fields: object, path: str) -> object:
-    """What lies at a dotted path of names; None: nothing."""
-    for name in path.split("."):
-        fields = fields.get(name) if isinstance(fields, dict) else None
-    return fields
-
-
-def _keys(fields: dict[str, object]) -> set[int]:
-    content = fields.get("content")
-    values = [fields.get("reference")]
-    if isinstance(content, dict):
-        values += [content.get("collection"), content.get("root"), content.get("manifest")]
-    return {content_key(value) for value in values if isinstance(value, str)}
-
-
-def _keys_of_text(text: str | None) -> set[int]:
-    return _keys(parse_rendered(text)) if text is not None else set()
-
-
-def _values(document: DocumentRow) -> tuple[object, ...]:
-    return (
-        document.id,
-        document.collection,
-        document.doc_id,
-        document.clock,
-        document.signers,
-        document.json,
-    )

@@ -1,8 +1,10 @@
 """The ASGI application: the service in all three protocols, health, readiness and metrics."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from dataclasses import asdict, dataclass
+from typing import Any, Self, cast
 
 from connectrpc.code import Code
 from connectrpc.codec import proto_binary_codec
@@ -12,7 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from peat_sidecar.metrics import CONTENT_TYPE
-from peat_sidecar.rpc.asgi import App, Receive, Scope, Send, refuse
+from peat_sidecar.records import RecordsStatus
+from peat_sidecar.rpc.asgi import App, Receive, Scope, Send, explained, refuse
 from peat_sidecar.rpc.bounds import BODY_LIMIT_BYTES
 from peat_sidecar.rpc.failures import Failures
 from peat_sidecar.rpc.generated.peat_sidecar_connect import PeatSidecar, PeatSidecarASGIApplication
@@ -25,7 +28,32 @@ from peat_sidecar.store import Usage
 _NO_SIDE_EFFECTS = 1
 """`google.protobuf.MethodOptions.IdempotencyLevel`."""
 
+_WORDS = {
+    404: "there is no such call; proto/peat_sidecar.proto lists them",
+    405: "a call is a POST",
+    415: "a call is a POST of JSON with the header `Content-Type: application/json`; one that is answered by"
+    " a stream has `Content-Type: application/connect+json`, and its JSON in a frame",
+}
+_WANT_STATES = ("waiting", "fetching", "failed", "done")
+
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What takes a look at the disk, or at thousands of things."""
+
+    usage: Usage
+    records: RecordsStatus
+    wants: Counter[str]
+    """By state."""
+    exports: int
+
+    @classmethod
+    def read(cls, parts: Parts) -> Self:
+        """Blocks."""
+        wants: Counter[str] = Counter(want.state for want in parts.wants.list())
+        return cls(parts.store.usage(), parts.records.status(), wants, len(parts.exports.pending()))
 
 
 class Application:
@@ -33,7 +61,7 @@ class Application:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._usage: Usage | None = None
+        self._stored: _Stored | None = None
         self._calls = Service(parts)
         self._service = PeatSidecarASGIApplication(
             cast(Any, self._calls),
@@ -43,14 +71,15 @@ class Application:
         )
         self.app: App = Starlette(
             routes=[
-                Mount(self._service.path, app=cast(Any, self._service)),
+                Mount(self._service.path, app=cast(Any, explained(cast(App, self._service), _WORDS))),
                 _route("/healthz", self._health),
                 _route("/readyz", self._ready),
                 _route("/metrics", self._metrics),
                 Mount("/", app=cast(Any, _not_found)),
             ]
         )
-        _register(parts, lambda: self._usage)
+        _register(parts)
+        _register_stored(parts, lambda: self._stored)
 
     def close(self) -> None:
         """Ends answers that have no end of their own; what is asked later gets an error."""
@@ -65,7 +94,7 @@ class Application:
         return PlainTextResponse(f"{phase.name.lower()}\n", 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
-        self._usage = await asyncio.to_thread(self._parts.store.usage)
+        self._stored = await asyncio.to_thread(_Stored.read, self._parts)
         return Response(self._parts.metrics.render(), media_type=CONTENT_TYPE)
 
 
@@ -85,19 +114,51 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     await refuse(scope, send, Code.NOT_FOUND, text)
 
 
-def _register(parts: Parts, usage: Callable[[], Usage | None]) -> None:
-    metrics, peers, transfers = parts.metrics, parts.peers, parts.transfers
-
-    def stored(name: str) -> Callable[[], float]:
-        return lambda: float(getattr(usage(), name, 0))
-
+def _register(parts: Parts) -> None:
+    metrics, peers, transfers, syncer = parts.metrics, parts.peers, parts.transfers, parts.syncer
     metrics.gauge("ready", "1 while the daemon is ready.", lambda: parts.node.phase is NodePhase.READY)
-    metrics.gauge("peers", "Peers that are admitted.", lambda: len(peers.list()))
+    metrics.gauge("peers", "Peers that are known.", lambda: len(peers.list()))
     metrics.gauge("connected_peers", "Peers that a connection is open to.", lambda: peers.connected)
     metrics.gauge("running_transfers", "Transfers that go on.", lambda: len(transfers.running()))
-    metrics.gauge("store_blobs", "Complete blobs in the store.", stored("blobs"))
-    metrics.gauge("store_bytes", "Bytes of complete blobs.", stored("bytes"))
-    metrics.gauge("store_partial_blobs", "Blobs of which a part is here.", stored("partial_blobs"))
-    metrics.gauge("store_partial_bytes", "Bytes of partial blobs that are here.", stored("partial_bytes"))
-    metrics.gauge("store_packages", "Packages in the store.", stored("packages"))
-    metrics.gauge("store_free_bytes", "Room on the disk of the store.", stored("free_bytes"))
+    metrics.gauge("sync_active", "1 while documents are exchanged.", lambda: parts.exchanges_documents)
+    metrics.gauge("sync_sessions", "Peers that documents are exchanged with.", lambda: syncer.sessions)
+    metrics.counter("sync_sent_bytes", "Bytes of the exchange of documents.", lambda: syncer.sent_bytes)
+    metrics.counter("sync_received_bytes", "Bytes of the same from peers.", lambda: syncer.received_bytes)
+    metrics.gauge("bans", "Peers that are kept out here.", lambda: len(peers.bans()))
+    metrics.gauge("half_open_handshakes", "Of peers that dial, under way.", lambda: peers.half_open)
+    metrics.counters(
+        "handshakes", "Of peers that dialled, by how they ended.", "result", lambda: asdict(peers.handshakes)
+    )
+    metrics.counters(
+        "record_faults",
+        "Records that were not believed, by what is wrong.",
+        "kind",
+        lambda: {kind.value: count for kind, count in parts.records.fault_counts().items()},
+    )
+
+
+def _register_stored(parts: Parts, last: Callable[[], _Stored | None]) -> None:
+    metrics = parts.metrics
+
+    def figure(read: Callable[[_Stored], int]) -> Callable[[], float]:
+        return lambda: 0 if (found := last()) is None else read(found)
+
+    def wants() -> dict[str, float]:
+        return {} if (found := last()) is None else {state: found.wants[state] for state in _WANT_STATES}
+
+    for name, help, read in (
+        ("store_blobs", "Complete blobs in the store.", lambda found: found.usage.blobs),
+        ("store_bytes", "Bytes of complete blobs.", lambda found: found.usage.bytes),
+        ("store_partial_blobs", "Blobs of which a part is here.", lambda found: found.usage.partial_blobs),
+        ("store_partial_bytes", "Bytes of these that are here.", lambda found: found.usage.partial_bytes),
+        ("store_packages", "Packages in the store.", lambda found: found.usage.packages),
+        ("store_free_bytes", "Room on the disk of the store.", lambda found: found.usage.free_bytes),
+        ("documents", "Documents as they are after the merge.", lambda found: found.records.documents),
+        ("records", "Records, those of deleted documents too.", lambda found: found.records.records),
+        ("record_bytes", "Bytes of the records.", lambda found: found.records.bytes),
+        ("signers", "Nodes that have records here.", lambda found: found.records.signers),
+        ("records_set_aside", "Records from a clock that is far ahead.", lambda found: found.records.ahead),
+        ("pending_exports", "Packages to be written to a registry yet.", lambda found: found.exports),
+    ):
+        metrics.gauge(name, help, figure(read))
+    metrics.gauges("wants", "Packages that are wanted, and the last that came.", "state", wants)

@@ -16,6 +16,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _GRPC, _GRPC_WEB = "application/grpc", "application/grpc-web"
+_OF_BODY = (b"content-type", b"content-length")
 _GRPC_SAFE = " ,;:/!?()[]{}'\"@&=+*#~^|<>$"
 
 
@@ -37,6 +38,32 @@ async def refuse(scope: Scope, send: Send, code: Code, message: str) -> None:
         headers["www-authenticate"] = 'Bearer realm="peat-sidecar"'
     await send(_start(HTTP_STATUS[code], headers))
     await send(_body(body))
+
+
+def explained(app: App, words: Mapping[int, str]) -> App:
+    """The same application, whose answers without a body say by their status what is wrong."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        held: Message | None = None
+
+        async def tell(message: Message) -> None:
+            nonlocal held
+            if message["type"] == "http.response.start" and message["status"] in words:
+                held = message
+                return
+            if held is not None:
+                start, held = held, None
+                if not message.get("body") and not message.get("more_body"):
+                    body = f"{words[start['status']]}\n".encode()
+                    lines = [each for each in start.get("headers", ()) if each[0].lower() not in _OF_BODY]
+                    of_body = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body))}
+                    start, message = {**start, "headers": [*lines, *_raw(of_body)]}, _body(body)
+                await send(start)
+            await send(message)
+
+        await app(scope, receive, tell)
+
+    return wrapped
 
 
 async def _refuse_grpc(scope: Scope, send: Send, content_type: str, status: int, message: str) -> None:

@@ -8,7 +8,7 @@ from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.records import Records
+from peat_sidecar.records import Records, check_collection, check_names
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.json_documents import parse_document
 from peat_sidecar.rpc.parts import Parts
@@ -45,6 +45,7 @@ class DocumentCalls:
         ctx: RequestContext[pb.GetDocumentRequest, pb.GetDocumentResponse],
         /,
     ) -> pb.GetDocumentResponse:
+        check_names(request.collection, request.doc_id)
         document = await asyncio.to_thread(self._parts.records.get, request.collection, request.doc_id)
         if document is None:
             return pb.GetDocumentResponse()
@@ -72,6 +73,7 @@ class DocumentCalls:
         ctx: RequestContext[pb.ListDocumentsRequest, pb.ListDocumentsResponse],
         /,
     ) -> pb.ListDocumentsResponse:
+        check_collection(request.collection)
         if request.page_size > _PAGE_LIMIT:
             raise ConfigError(
                 f"page_size is {request.page_size}, and at most {_PAGE_LIMIT}; ask for several pages"
@@ -89,6 +91,8 @@ class DocumentCalls:
     async def subscribe(
         self, request: pb.SubscribeRequest, ctx: RequestContext[pb.SubscribeRequest, pb.DocumentChange], /
     ) -> AsyncIterator[pb.DocumentChange]:
+        for name in request.collections:
+            check_collection(name)
         async for change in self._subscriptions.changes(request.collections):
             yield change
 

@@ -10,7 +10,8 @@ from typing import Any
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.rpc.json_codec import nests_too_deep
 
-DEPTH_LIMIT = 64
+DEPTH_LIMIT = 62
+"""A record nests to 64 levels, of which two are its own."""
 LENGTH_LIMIT_BYTES = 1 << 20
 """As a record has at most; what else stands in one makes the true limit a little lower."""
 _INTEGER_DIGITS = 17

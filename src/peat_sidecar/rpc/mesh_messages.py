@@ -5,7 +5,7 @@ from peat_sidecar.errors import ConfigError
 from peat_sidecar.mesh import Quote, Roster, Want
 from peat_sidecar.records import Fault, RecordsStatus
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
-from peat_sidecar.state import Ban
+from peat_sidecar.state import Ban, ExportRow
 
 _CLASSES = {
     TransferClass.CRITICAL: pb.TransferClass.CRITICAL,
@@ -71,6 +71,10 @@ def fault_message(fault: Fault) -> pb.RecordFault:
     )
 
 
+def export_message(row: ExportRow) -> pb.ExportStatus:
+    return pb.ExportStatus(target=row.target, attempts=row.attempts, last_error=row.last_error)
+
+
 def want_message(want: Want) -> pb.Want:
     return pb.Want(
         id=want.id,
@@ -86,6 +90,7 @@ def want_message(want: Want) -> pb.Want:
         done_bytes=want.done_bytes,
         arch=want.arch,
         export_to=want.export_to,
+        reference=want.reference,
     )
 
 

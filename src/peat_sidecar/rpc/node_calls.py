@@ -9,10 +9,12 @@ from connectrpc.request import RequestContext
 from peat_sidecar.errors import Refused
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
-from peat_sidecar.rpc.mesh_messages import fault_message, records_message
+from peat_sidecar.rpc.mesh_messages import export_message, fault_message, records_message
 from peat_sidecar.rpc.messages import peer_info, store_status
 from peat_sidecar.rpc.parts import Parts
 from peat_sidecar.wire import parse_peer
+
+_EXPORTS_SHOWN = 100
 
 
 class NodeCalls:
@@ -28,6 +30,7 @@ class NodeCalls:
         usage = await asyncio.to_thread(parts.store.usage)
         records, faults = await asyncio.to_thread(lambda: (parts.records.status(), parts.records.faults()))
         wants = await asyncio.to_thread(self._wants)
+        exports = await asyncio.to_thread(parts.exports.pending)
         return pb.GetStatusResponse(
             node_id=str(node.endpoint.id),
             endpoint_addr=str(node.address),
@@ -48,6 +51,7 @@ class NodeCalls:
                 pb.WatcherStatus(name=name, status=each.status) for name, each in parts.watchers.items()
             ],
             wants=wants,
+            exports=[export_message(each) for each in exports[:_EXPORTS_SHOWN]],
         )
 
     async def connect_peer(
@@ -88,6 +92,7 @@ class NodeCalls:
             sessions=parts.syncer.sessions,
             refused_handshakes=parts.peers.refused_handshakes,
             has_roster=parts.trust.admin is not None,
+            waits_for_roster=parts.trust.waits_for_roster,
         )
 
     def _wants(self) -> pb.WantsStatus:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from peat_sidecar.confined import Roots
 from peat_sidecar.ids import PeerAddress
-from peat_sidecar.mesh import Peers, Providers, Replicator, Syncer, Trust, Wants
+from peat_sidecar.mesh import Peers, Providers, RegistryExports, Replicator, Syncer, Trust, Wants
 from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import Endpoint
 from peat_sidecar.oci import RegistryOptions
@@ -66,6 +66,7 @@ class Parts:
     providers: Providers
     wants: Wants
     replicator: Replicator
+    exports: RegistryExports
     watchers: Mapping[str, Watching]
     """By what they watch, such as `agent http://127.0.0.1:9090`."""
     app_id: str

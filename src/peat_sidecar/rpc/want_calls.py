@@ -1,6 +1,7 @@
 """Calls about what this node wants, and what getting it would take."""
 
 import asyncio
+import re
 
 from connectrpc.request import RequestContext
 
@@ -10,6 +11,8 @@ from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.mesh_messages import parse_class, quote_message, want_message
 from peat_sidecar.rpc.messages import parse_package_name
 from peat_sidecar.rpc.parts import Parts
+
+_is_arch = re.compile(r"(?=.{1,64}\Z)[\w.-]+(/[\w.-]+)*", re.ASCII).fullmatch
 
 
 class WantCalls:
@@ -22,6 +25,10 @@ class WantCalls:
         self, request: pb.AddWantRequest, ctx: RequestContext[pb.AddWantRequest, pb.AddWantResponse], /
     ) -> pb.AddWantResponse:
         name = str(parse_package_name(request.name))
+        if request.arch and not _is_arch(request.arch):
+            raise ConfigError(
+                f"{request.arch[:80]!r} is no architecture; one looks like amd64, or linux/arm64/v8"
+            )
         transfer_class = parse_class(request.transfer_class) or TransferClass.NORMAL
         want = await asyncio.to_thread(
             self._parts.wants.add, name, transfer_class, arch=request.arch, export_to=request.export_to

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from peat_sidecar.bao import GROUP_CHUNKS, RUN_CHUNKS, Decoder, Verified
 from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
 from peat_sidecar.ids import BlobHash
-from peat_sidecar.net import Connection, Stream, StreamReset
+from peat_sidecar.net import Connection, Stream, StreamEnded, StreamReset
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.transfer.shaping import Intake, Passage
 from peat_sidecar.wire import SIZE_BYTES, ErrorCode, Get, GetMany, encode_request, parse_size
@@ -53,6 +53,9 @@ class Answer:
         `IntegrityError` when it is another one than expected, or above the limit.
         """
         size = parse_size(await self._stream.read_exact(SIZE_BYTES))
+        if size == 0 and expected and not await self._stream.read(1):
+            # What a Rust node answers of a blob whose size it does not know yet.
+            raise StreamEnded(f"peer {self._peer} has nothing of blob {blob_hash} yet")
         if expected is not None and size != expected:
             raise IntegrityError(
                 f"peer {self._peer} says that blob {blob_hash} has {size} bytes, where it has {expected}"

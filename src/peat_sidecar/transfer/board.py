@@ -7,7 +7,6 @@ and published when its last group is here, whoever brought it.
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
-from itertools import chain
 
 from peat_sidecar.bao import Verified
 from peat_sidecar.errors import IntegrityError, PeatError, Refused
@@ -15,7 +14,7 @@ from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.division import MOST_CHUNKS, Division, Part
 from peat_sidecar.transfer.progress import Progress
-from peat_sidecar.transfer.threads import in_thread, opened
+from peat_sidecar.transfer.threads import in_thread, opened, to_its_end
 from peat_sidecar.transfer.wants import Want
 
 OPEN_BLOBS = 8
@@ -68,11 +67,13 @@ class Board:
     _wants: Iterator[Want] = field(init=False)
     _coming: list[Coming] = field(default_factory=list)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _deferred: list[Want] = field(default_factory=list)
-    """Put away, since no peer holds what they lack; looked at again when one holds more."""
+    _deferred: dict[Want, ChunkRanges] = field(default_factory=dict)
+    """Put away, since nobody was at them, and what they lack; taken up by whom holds some of it."""
+    _opened: int = 0
+    """So many times."""
     _drained: bool = False
     """All wants were opened."""
-    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    _waiting: set[asyncio.Future[None]] = field(default_factory=set)
 
     def __post_init__(self, wants: Iterable[Want]) -> None:
         self._wants = iter(wants)
@@ -84,8 +85,9 @@ class Board:
 
     @property
     def is_busy(self) -> bool:
-        """Parts are under way, or blobs are being published."""
-        return any(each.division.parts or each.publishing for each in self._coming)
+        """Parts are under way, or blobs are being opened or published."""
+        at_work = any(each.division.parts or each.publishing for each in self._coming)
+        return at_work or self._opening.locked()
 
     def lacking(self) -> str:
         """What is missing of the first blob that is not whole; empty when nothing is."""
@@ -100,16 +102,20 @@ class Board:
 
     def may_have(self, held: Held) -> bool:
         """Whether `take` may find something."""
-        return not self._drained or any(
-            each.division.free & held(each.want) or each.division.parts for each in self._coming
+        return (
+            not self._drained
+            or any(each.division.free & held(each.want) or each.division.parts for each in self._coming)
+            or any(held(each) & lacking for each, lacking in self._deferred.items())
         )
 
     async def take(self, held: Held, rate: float | None, most_bytes: int | None = None) -> Taken | None:
         """A part that a peer holds; None when there is none for it now. `rate` is in chunks a second,
-        None before it is known."""
+        None before it is known. Raises what ends the whole fetch."""
         most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
         now = asyncio.get_running_loop().time()
         while True:
+            if self.fault is not None:
+                raise self.fault
             for coming in self._coming:
                 start = int(self.start * chunk_count(coming.want.size))
                 part = coming.division.take(
@@ -123,7 +129,7 @@ class Board:
                 )
                 if part is not None:
                     return _take(coming, part)
-            if not await self._open_next():
+            if not await to_its_end(self._open_next(held, self._opened)):
                 break
         for coming in self._coming:
             part = coming.division.take_over(held(coming.want), rate, now, most=most)
@@ -132,7 +138,12 @@ class Board:
         return None
 
     async def write(self, taken: Taken, run: Verified) -> None:
-        """Keeps a verified run of a part; one of a blob that is whole already is left."""
+        """Keeps a verified run of a part; one of a blob that is whole already is left. A cancel takes effect
+        when it is done: else what is on disk would not be counted.
+        """
+        await to_its_end(self._write(taken, run))
+
+    async def _write(self, taken: Taken, run: Verified) -> None:
         coming = taken.blob
         if coming.publishing or coming not in self._coming:
             return
@@ -141,7 +152,8 @@ class Board:
             fresh = await in_thread(coming.partial.write, run)
             self.progress.done_bytes += fresh
             end = run.start + chunk_count(len(run.data))
-            coming.division.arrived(taken.part, ChunkRanges.of(run.start, end))
+            now = asyncio.get_running_loop().time()
+            coming.division.arrived(taken.part, ChunkRanges.of(run.start, end), now)
         finally:
             coming.writing -= 1
         for each in coming.taken:
@@ -154,7 +166,7 @@ class Board:
         taken.blob.division.give_back(taken.part)
         taken.blob.taken.remove(taken)
         self._wake()
-        await self._publish(taken.blob)
+        await to_its_end(self._publish(taken.blob))
 
     async def _publish(self, coming: Coming) -> None:
         is_ready = coming.division.is_over and not coming.writing and not coming.publishing
@@ -176,14 +188,14 @@ class Board:
     async def changed(self) -> None:
         """Waits until a part was given back, a blob is whole, or a peer holds more."""
         waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        await waiting
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
 
     def tell(self) -> None:
         """A peer holds more, or another one has come."""
-        self._wants = chain(self._deferred, self._wants)
-        self._deferred = []
-        self._drained = False
         self._wake()
 
     async def close(self) -> None:
@@ -192,34 +204,52 @@ class Board:
         await in_thread(_close_all, [each.partial for each in coming])
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
+        for each in self._waiting:
             if not each.done():
                 each.set_result(None)
 
-    async def _open_next(self) -> bool:
-        """Whether there may be another blob to take from."""
+    async def _open_next(self, held: Held, seen: int) -> bool:
+        """Whether there may be another blob to take from, also because another taker has opened one since so
+        many were seen.
+        """
         async with self._opening:
-            if self._drained or (len(self._coming) >= OPEN_BLOBS and not await self._defer()):
+            if self._opened != seen:
+                return True
+            if len(self._coming) >= OPEN_BLOBS and not self._idle():
                 return False
-            want = next(self._wants, None)
+            want = self._next(held)
             if want is None:
-                self._drained = True
                 return False
+            if len(self._coming) >= OPEN_BLOBS:
+                await self._defer()
             coming = await self._open(want)
+            self._deferred.pop(want, None)
+            self._opened += 1
             if coming is not None:
                 self._coming.append(coming)
                 await self._publish(coming)
             return True
 
-    async def _defer(self) -> bool:
-        """Makes room for another blob: whether one was open that nobody is at."""
-        idle = next((each for each in self._coming if not each.division.parts and not each.publishing), None)
+    def _next(self, held: Held) -> Want | None:
+        """One that was not opened yet, or was put away and can go on with what is held."""
+        want = None if self._drained else next(self._wants, None)
+        self._drained = want is None
+        if want is None:
+            able = (each for each, lacking in self._deferred.items() if held(each) & lacking)
+            want = next(able, None)
+        return want
+
+    def _idle(self) -> Coming | None:
+        """An open blob that nobody is at."""
+        return next((each for each in self._coming if not each.division.parts and not each.publishing), None)
+
+    async def _defer(self) -> None:
+        """Makes room for another blob."""
+        idle = self._idle()
         if idle is not None:
             self._coming.remove(idle)
-            self._deferred.append(idle.want)
+            self._deferred[idle.want] = idle.division.free
             await in_thread(idle.partial.close)
-        return idle is not None
 
     async def _open(self, want: Want) -> Coming | None:
         """None for a blob that has come another way meanwhile, as by an import."""

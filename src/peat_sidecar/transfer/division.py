@@ -33,6 +33,8 @@ class Part:
     """It was measured; before that a part is left in peace for a while."""
     came: int = 0
     """Chunks."""
+    came_at: float = 0.0
+    """When the last of them came."""
 
     def may_be_taken_over(self, now: float) -> bool:
         """Not before it can be told how fast it comes."""
@@ -41,6 +43,8 @@ class Part:
     def seconds_left(self, now: float) -> float:
         """At the expected rate, or at the one that it really has where that is less than half of it."""
         elapsed = now - self.taken_at
+        if now - max(self.came_at, self.taken_at) >= max(_GRACE_SECONDS, 4 * GROUP_CHUNKS / self.rate):
+            return count(self.left) / 1e-3  # however fast it was before
         is_slow = elapsed >= _GRACE_SECONDS and self.came < self.rate * elapsed / 2
         rate = self.came / elapsed if is_slow else self.rate
         return count(self.left) / max(rate, 1e-3)
@@ -111,10 +115,11 @@ class Division:
             slowest.left = slowest.left - ranges
         return self._add(ranges, rate, now)
 
-    def arrived(self, part: Part, chunks: ChunkRanges) -> None:
+    def arrived(self, part: Part, chunks: ChunkRanges, now: float = 0.0) -> None:
         """Some of it is here, whoever else is at it as well."""
         self.free = self.free - chunks
         part.came += count(chunks)
+        part.came_at = now
         for each in self.parts:
             each.left = each.left - chunks
 

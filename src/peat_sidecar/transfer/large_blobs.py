@@ -19,7 +19,7 @@ from peat_sidecar.transfer.board import Board, Taken
 from peat_sidecar.transfer.division import count
 from peat_sidecar.transfer.holdings import whole_groups
 from peat_sidecar.transfer.shaping import Intake, Passage
-from peat_sidecar.transfer.sharing import share, until
+from peat_sidecar.transfer.sharing import end, share, until
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ErrorCode, Get, RangesSeq
 
@@ -37,6 +37,8 @@ _LEAST_RATE = 4 << 10
 _FIRST_BYTES = 8 << 10
 """Before they have come none is added: on a link that carries next to nothing a handshake is much."""
 _FIRST_LOOK_SECONDS = 0.1
+_FIRST_BURST_SECONDS = 1.0
+"""It loses packets on a good path too."""
 _TRICKLE_LOOK_SECONDS = 0.7
 _TRICKLE_LOOKS = 3
 """In a row: an outage is no trickle, and heals."""
@@ -53,10 +55,7 @@ class LargeBlobs:
     for whoever asks next.
     """
 
-    def __init__(
-        self, board: Board, connection: Connection, more: More, intake: Intake, *, patient: bool = False
-    ) -> None:
-        """`patient`: a peer that is fetching a blob itself is waited for."""
+    def __init__(self, board: Board, connection: Connection, more: More, intake: Intake) -> None:
         self._board = board
         self._connection = connection
         self._more = more
@@ -66,6 +65,7 @@ class LargeBlobs:
         self._rate: float | None = None
         """Of one stream."""
         self.came_bytes = 0
+        """Verified."""
         self._fault: PeatError | None = None
         """Of a connection that was added."""
 
@@ -75,8 +75,7 @@ class LargeBlobs:
         try:
             await self._serve(self._connection)
         finally:
-            growing.cancel()
-            await asyncio.gather(growing, return_exceptions=True)
+            await end([growing])
 
     async def _serve(self, connection: Connection) -> None:
         pace = Pace()
@@ -117,20 +116,27 @@ class LargeBlobs:
         """Waits for leave, as long as there may be something to take; None when there is not any more."""
         board = self._board
         entering = asyncio.ensure_future(self._intake.enter(connection))
+        passage: Passage | None = None
         try:
             await asyncio.sleep(0)
             while not entering.done():
                 self._intake.progress.waiting_for = "its turn: others go first, or a limit holds"
                 changing = asyncio.ensure_future(board.changed())
-                await asyncio.wait((entering, changing), return_when=asyncio.FIRST_COMPLETED)
-                changing.cancel()
+                try:
+                    await asyncio.wait(
+                        (entering, changing),
+                        timeout=_PATIENCE_SECONDS,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                finally:
+                    await end([changing])
                 if not entering.done() and not board.may_have(self._holds):
                     return None
-            return entering.result()
+            passage = entering.result()
+            return passage
         finally:
-            if not entering.done():
-                entering.cancel()
-                await asyncio.gather(entering, return_exceptions=True)
+            if passage is None:
+                await _given_up(entering)
 
     def _holds(self, want: Want) -> ChunkRanges:
         return self._held.get(want.hash, _EVERYTHING)
@@ -189,8 +195,11 @@ class LargeBlobs:
             best, is_trickle = 0.0, False
             group.create_task(self._shrink(extra), name="end connections")
             wire = self._intake.progress.wire_bytes
+            was_long = self._is_long()
             while self._intake.progress.wire_bytes - wire < _FIRST_BYTES:  # noqa: ASYNC110
                 await asyncio.sleep(_FIRST_LOOK_SECONDS)
+            if not was_long:
+                await asyncio.sleep(_FIRST_BURST_SECONDS)
             while len(extra) + 1 < CONNECTIONS:
                 wire = self._intake.progress.wire_bytes
                 if is_trickle or not self._is_long():
@@ -236,3 +245,12 @@ class LargeBlobs:
         except PeatError as error:
             self._fault = error
             self._board.tell()
+
+
+async def _given_up(entering: "asyncio.Future[Passage]") -> None:
+    """Nobody waits for leave any more; one that was given meanwhile is given back."""
+    try:
+        await end([entering])
+    finally:
+        if not entering.cancelled() and entering.exception() is None:
+            entering.result().end()

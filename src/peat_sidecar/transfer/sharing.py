@@ -1,7 +1,7 @@
 """Several workers share out items: the first error ends all of them and is raised as itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from peat_sidecar.errors import PeerUnavailable
@@ -45,9 +45,27 @@ async def until(over: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         if working.done():
             working.result()
     finally:
-        for task in (working, ending):
-            task.cancel()
-        await asyncio.gather(working, ending, return_exceptions=True)
+        await end([working, ending])
+
+
+async def end(tasks: Iterable["asyncio.Future[Any]"]) -> None:
+    """Cancels them and waits until they have ended, however often this is cancelled meanwhile: what they use
+    is put away after this.
+    """
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    cancelled = False
+    while pending := [task for task in ending if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            cancelled = True
+    for task in ending:
+        if not task.cancelled():
+            task.exception()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _all_ended(tasks: list[asyncio.Task[None]]) -> bool:

@@ -10,7 +10,7 @@ from peat_sidecar.store import Store
 from peat_sidecar.transfer.answers import Asking, or_lacking
 from peat_sidecar.transfer.shaping import Intake, Passage
 from peat_sidecar.transfer.sharing import share, until
-from peat_sidecar.transfer.threads import in_thread
+from peat_sidecar.transfer.threads import in_thread, to_its_end
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import GetMany, RangesSeq
 
@@ -74,11 +74,15 @@ class SmallBlobs:
             await self._keep(arrived)
 
     async def _keep(self, arrived: Sequence[tuple[Want, bytes]]) -> None:
+        """A cancel takes effect when it is done: else what is in the store would not be counted."""
         if arrived:
-            items = [(data, want.digest, want.media_type) for want, data in arrived]
-            await in_thread(self._store.put_many, items)
-            self._progress.done_bytes += sum(want.size for want, _ in arrived)
-            self._progress.done_blobs += len(arrived)
+            await to_its_end(self._put(arrived))
+
+    async def _put(self, arrived: Sequence[tuple[Want, bytes]]) -> None:
+        items = [(data, want.digest, want.media_type) for want, data in arrived]
+        await in_thread(self._store.put_many, items)
+        self._progress.done_bytes += sum(want.size for want, _ in arrived)
+        self._progress.done_blobs += len(arrived)
 
 
 def _wire_bytes(want: Want) -> int:

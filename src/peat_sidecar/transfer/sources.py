@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from peat_sidecar.errors import PeatError
+from peat_sidecar.errors import PeatError, PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 
 
@@ -16,6 +16,7 @@ class Sources:
         self.faults: dict[EndpointId, PeatError] = {}
         """What the last thing was that went wrong with a peer: it was silent, lacked something, or lied."""
         self._peers: dict[EndpointId, PeerAddress] = {}
+        self._returned: set[EndpointId] = set()
         self._changed = asyncio.Event()
         for peer in peers:
             self.add(peer)
@@ -32,12 +33,25 @@ class Sources:
         """Another one, or one that is reached elsewhere now."""
         if self._peers.get(peer.endpoint_id) != peer:
             self._peers[peer.endpoint_id] = peer
-            self._changed.set()
+            self.returned(peer.endpoint_id)
 
     def remove(self, peer: EndpointId) -> None:
         """It does not hold the content any more, or is not to be asked."""
         if self._peers.pop(peer, None) is not None:
             self._changed.set()
+
+    def returned(self, peer: EndpointId) -> None:
+        """One of them can be reached again: it is asked anew, whatever it failed in before."""
+        if peer in self._peers:
+            if isinstance(self.faults.get(peer), PeerUnavailable):
+                del self.faults[peer]
+            self._returned.add(peer)
+            self._changed.set()
+
+    def take_returned(self) -> set[EndpointId]:
+        """Who is new, or has come back, since the last time that this was asked."""
+        returned, self._returned = self._returned, set()
+        return returned
 
     async def changed(self) -> None:
         """Waits until they are others than at the last time."""

@@ -4,8 +4,8 @@ Without that, a writer would be closed under a thread that writes, and what a th
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -14,6 +14,18 @@ T = TypeVar("T")
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The result of the work; a cancel takes effect when the thread is done."""
     return await opened(lambda: work(*args, **kwargs), lambda _: None)
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """The result of work that is not broken off; a cancel takes effect when it is done."""
+    working = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await _end(working)
+        if not working.cancelled():
+            working.exception()
+        raise
 
 
 async def opened(

@@ -24,6 +24,7 @@ from peat_sidecar.transfer.large_blobs import LargeBlobs
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.shaping import Intake
+from peat_sidecar.transfer.sharing import end
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.wire import ALPN, ErrorCode
 
@@ -44,18 +45,27 @@ class Tries:
         self._pool = pool
         self._patience = patience
 
-    async def one(self, peer: PeerAddress, progress: Progress, work: Work[T], *, hurried: bool = False) -> T:
+    async def one(
+        self,
+        peer: PeerAddress,
+        progress: Progress,
+        work: Work[T],
+        *,
+        hurried: bool = False,
+        came: Callable[[], int] | None = None,
+    ) -> T:
         """Does work over a connection to the peer, again after each break, as long as that makes sense.
 
         A peer that was never reached is given up at once: most likely its address is wrong. `hurried`: so is
-        one that breaks off, since there are others.
+        one that breaks off, since there are others. `came` counts verified bytes of this peer, where others
+        add to the progress as well: what they bring is no merit of its own.
         """
         patience = self._patience()
         met = False
         furthest = 0
         while True:
             connection: Connection | None = None
-            before, wire_before = progress.done_bytes, progress.wire_bytes
+            before, wire_before = came() if came else progress.done_bytes, progress.wire_bytes
             try:
                 connection = await self._pool.connection(peer, ALPN)
                 met = True
@@ -73,12 +83,13 @@ class Tries:
                 failure = error
             if connection is not None and not isinstance(failure, StreamEnded | StreamReset):
                 self._pool.discard(connection)
-            came = progress.wire_bytes - wire_before
-            if progress.done_bytes > before or came >= furthest + _GAIN_BYTES:
+            after = came() if came else progress.done_bytes
+            wire = 0 if came else progress.wire_bytes - wire_before
+            if after > before or wire >= furthest + _GAIN_BYTES:
                 patience.gained()
             elif hurried:
                 raise failure
-            furthest = max(furthest, came)
+            furthest = max(furthest, wire)
             progress.waiting_for = f"{failure}; trying again"
             await patience.bear(failure, reached=connection is not None)
 
@@ -106,16 +117,22 @@ class Tries:
         finally:
             await crew.close()
 
-    async def work_on(self, board: Board, peer: PeerAddress, intake: Intake, *, patient: bool) -> None:
+    async def work_on(self, board: Board, peer: PeerAddress, intake: Intake) -> None:
         """One peer's part in `all`."""
+        came = 0
 
         async def more(number: int) -> Connection:
             return await self._pool.connection(peer, ALPN, number)
 
         async def work(connection: Connection) -> None:
-            await LargeBlobs(board, connection, more, intake, patient=patient).fetch()
+            nonlocal came
+            blobs = LargeBlobs(board, connection, more, intake)
+            try:
+                await blobs.fetch()
+            finally:
+                came += blobs.came_bytes
 
-        await self.one(peer, intake.progress, work)
+        await self.one(peer, intake.progress, work, came=lambda: came)
 
 
 class _Crew:
@@ -148,10 +165,7 @@ class _Crew:
 
     async def close(self) -> None:
         """Ends all of them."""
-        tasks = [*self._at_work, *([self._news] if self._news is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([*self._at_work, *([self._news] if self._news is not None else [])])
 
     def _engage(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -160,7 +174,7 @@ class _Crew:
             id = peer.endpoint_id
             if id in busy or id in self._banned or self._away.get(id, 0.0) > now:
                 continue
-            work = self._tries.work_on(self._board, peer, self._intake, patient=self._sources.patient)
+            work = self._tries.work_on(self._board, peer, self._intake)
             self._at_work[asyncio.create_task(work, name=f"fetch from {id.short}")] = id
         if not self._at_work and self._sources.patient:
             self._progress.waiting_for = "a peer that holds the rest"
@@ -178,9 +192,10 @@ class _Crew:
         )
         if self._news.done():
             self._board.tell()
-            self._away = {id: at for id, at in self._away.items() if id in self._sources}
         for task in [task for task in self._at_work if task.done()]:
             self._ended(task, self._at_work.pop(task))
+        for peer in self._sources.take_returned():
+            self._away.pop(peer, None)
 
     def _ended(self, task: asyncio.Task[None], peer: EndpointId) -> None:
         if task.cancelled():

@@ -13,8 +13,10 @@ import structlog
 
 from peat_sidecar.app import run
 from peat_sidecar.app.logs import configure_logs
+from peat_sidecar.app.mesh import formation_of
 from peat_sidecar.config import Settings, load_settings
-from peat_sidecar.errors import ConfigError
+from peat_sidecar.errors import ConfigError, StoreFailed
+from peat_sidecar.mesh import Whereabouts
 
 SECONDS = 20
 ID = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
@@ -90,6 +92,7 @@ async def test_a_peer_that_is_not_there_does_not_keep_it_from_starting(tmp_path:
             {"api": ["tcp://192.0.2.1:1"], "api_tls_cert": "/none", "api_tls_key": "/none"},
             "api_tls_cert /none",
         ),
+        ({"agent_id": ID}, "agent_id .*is a node's id.*choose a name"),
     ],
 )
 async def test_what_it_does_not_start_as(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -130,3 +133,32 @@ def test_logs_show_no_values_of_variables(
         first, second = map(json.loads, written.splitlines())
         assert (first["event"], first["peer"], first["level"]) == ("it failed", "x", "error")
         assert (second["event"], second["logger"]) == ("it failed too", "two")
+
+
+async def test_a_formation_key_that_everybody_can_read_is_told_of(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("ab" * 32)
+    for mode, warned in ((0o644, True), (0o640, False)):
+        key.chmod(mode)
+        with structlog.testing.capture_logs() as logs:
+            formation_of(settings(tmp_path, formation_key_files=[str(key)]))
+        assert [each["file"] for each in logs] == [str(key)] * warned
+
+
+async def test_whatever_of_the_mesh_fails_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, failed = asyncio.Event(), asyncio.Event()
+
+    async def fail(_: Whereabouts) -> None:
+        failed.set()
+        raise StoreFailed("the disk is slow")
+
+    monkeypatch.setattr(Whereabouts, "run", fail)
+    stop = asyncio.Event()
+    task = asyncio.create_task(run(settings(tmp_path), ready.set, stop=stop))
+    await asyncio.wait_for(asyncio.gather(ready.wait(), failed.wait()), SECONDS)
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    stop.set()
+    await asyncio.wait_for(task, SECONDS)

@@ -165,6 +165,11 @@ def test_wants_are_listed(cli: Cli, answers: Answers) -> None:
     assert lines[1].split()[:8] == [WANT["id"], "fetching", "high", "user", "25%", "of", "200", "B"]
     assert ".." in lines[1]
     assert "ababababab" in lines[2]
+    waiting |= {"reference": "registry.example/team/app:v2", "origin": "policy"}
+    answers.give("ListWants", {"wants": [waiting]})
+    assert cli("wants", width=None)[1].splitlines()[1].endswith("  registry.example/team/app:v2")
+    assert "registry.example/team/app:v2" in cli("wants", "-o", "json")[1]
+    answers.give("ListWants", {"wants": [WANT, waiting]})
     assert "ffffffffffffffff: nobody has it" in text
     assert "registry.example/team/app:v1 (arm64)" in cli("wants", "list", width=None)[1]
     assert json.loads(cli("wants", "-o", "json")[1])["wants"][0] == WANT
@@ -189,6 +194,9 @@ def test_wants_are_added_changed_and_cancelled(cli: Cli, answers: Answers) -> No
     answers.give("SetWantClass", {"want": WANT})
     assert cli("wants", "class", "x", "critical")[0] == 0
     assert answers.asked[-1][1] == {"id": "x", "transferClass": "TRANSFER_CLASS_CRITICAL"}
+    code, _, errors = cli("wants", "class", "x", "urgent")
+    assert code == 2
+    assert "Invalid value for 'CLASS': 'urgent' is not one of" in errors
     assert cli("wants", "cancel", "x")[:2] == (0, "cancelled x\n")
     answers.fail("CancelWant", "not_found", "there is no want x")
     assert cli("wants", "cancel", "x")[0] == 3
@@ -293,7 +301,7 @@ def test_the_roster_in_force(cli: Cli, answers: Answers, tmp_path: Path) -> None
     answers.give("GetRoster", {"required": True, "admin": ID, "roster": roster})
     text = cli("roster")[1]
     assert "2001-09-09" in text
-    assert text.splitlines()[-1].split()[1:] == ["ship-7", "publisher"]
+    assert text.splitlines()[-2:] == [ID, "  publisher, ship-7"]
     assert json.loads(cli("roster", "-o", "json")[1])["roster"] == roster
     file = tmp_path / "fleet.signed.json"
     file.write_bytes(b'{"body": "\xc3\xa9"}')
@@ -331,6 +339,10 @@ def test_status(cli: Cli, answers: Answers) -> None:
         "records": {"documents": "1200", "signers": "5", "bytes": "700000", "setAside": "1"},
         "watchers": [{"name": "agent http://127.0.0.1:9090", "status": "it does not answer"}],
         "wants": {"waiting": 2, "done": 7, "policy": "4 packages are wanted"},
+        "exports": [
+            {"target": "h:5000/app:v1", "attempts": 3, "lastError": f"it is down{HOSTILE}"},
+            {"target": "h:5000/app:v2"},
+        ],
         "faults": [fault] * 12,
     }
     answers.give("GetStatus", status)
@@ -343,12 +355,17 @@ def test_status(cli: Cli, answers: Answers) -> None:
         "2 waiting, 7 done",
         "policy: 4 packages are wanted",
         "agent http://127.0.0.1:9090: it does not answer",
+        "to be written to h:5000/app:v1, failed 3 times: it is down",
+        "to be written to h:5000/app:v2\n",
         "future, 3 times, 3b6a27bcce, notes/one",
         "and 2 more",
     ):
         assert part in text, part
     answers.give("GetStatus", {"nodeId": ID})
     assert "none: no key is set" in cli("status")[1]
+    formation = {"active": True, "appId": "fleet", "hasRoster": True, "waitsForRoster": True}
+    answers.give("GetStatus", {"nodeId": ID, "formation": formation})
+    assert "with a roster that is not here yet: nobody can join" in cli("status", width=None)[1]
 
 
 def test_peers(cli: Cli, answers: Answers) -> None:
@@ -358,14 +375,16 @@ def test_peers(cli: Cli, answers: Answers) -> None:
             "peers": [
                 {"endpointId": ID, "connected": True, "source": "mdns", "member": True},
                 {"endpointId": ID, "source": "named", "nextDialSeconds": 12.0, "member": True},
+                {"endpointId": ID, "source": "record", "nextDialSeconds": 0.02},
                 {"endpointId": ID, "source": "inbound", "banned": True},
             ]
         },
     )
     code, text, _ = cli("peers")
     assert code == 0
-    assert "found on the local network, exchanges documents" in text
-    assert "not connected, dialled again in 12 s\n  named here, has proven the key\n" in text
+    assert "found on the local network, a member" in text
+    assert "not connected, dialled again in 12 s\n  named here, a member\n" in text
+    assert "not connected, dialled again at once\n  known from its record\n" in text
     assert "  banned\n  came by itself" in text
 
 

@@ -53,6 +53,7 @@ def test_from_nothing_to_a_signed_roster(cli: Cli, tmp_path: Path) -> None:
     code, text, errors = cli("sign", "fleet.json", "--admin-key", "admin.pem")
     assert (code, errors) == (0, "")
     assert "peat-sidecar roster load fleet.signed.json" in text
+    assert "each needs its first one itself" in text
     roster = Roster.parse(parse_signed((tmp_path / "fleet.signed.json").read_text()), EndpointId.parse(admin))
     assert {id: (entry.agent_id, entry.role) for id, entry in roster.entries.items()} == {
         ONE: ("ship", Role.PUBLISHER),

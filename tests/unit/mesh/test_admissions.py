@@ -49,6 +49,24 @@ def test_the_roster_is_asked_each_time() -> None:
     assert not made.is_member(A)
 
 
+def test_with_a_roster_only_the_settings_list_anybody_for_blobs(tmp_path: Path) -> None:
+    """Who is named for a dial would else keep what the roster has taken away."""
+    roster = {A}
+    with State.open(tmp_path / "state.db") as state:
+        made = Admissions(has_formation=True, may_join=roster.__contains__, has_roster=True, state=state)
+        made.name_peer(A)
+        made.list_peer(B)
+        made.connect(C)
+        made.welcome(A)
+        assert [made.admits(peer, ALPN) for peer in (A, B, C)] == [True, True, False]
+        roster.clear()
+        assert [made.admits(peer, ALPN) for peer in (A, B, C)] == [False, True, False]
+        made.disconnect(B, ())
+        assert not made.admits(B, ALPN)
+        made.connect(B)
+        assert made.admits(B, ALPN)
+
+
 def test_a_ban_goes_before_everything() -> None:
     made = Admissions(has_formation=True, now=lambda: 5.0)
     made.list_peer(A)

@@ -10,8 +10,9 @@ import pytest
 from peat_sidecar.errors import StoreFull
 from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.pulled import PULLED, PulledPackage
+from peat_sidecar.mesh.vanished import Vanished
 from peat_sidecar.packages import Descriptor
-from peat_sidecar.state import ExportRow
+from peat_sidecar.state import ExportRow, State
 from peat_sidecar.store import StoredPackage
 from peat_sidecar.wire import Batches, WireBatch, WireRecord, encode_frame
 from tests.support.manifests import OCI_INDEX, encoded, index, platform
@@ -114,8 +115,8 @@ async def test_what_a_watcher_sees_is_announced_and_gains_its_content(tmp_path: 
         assert document["content"]["listed_as"] == APP
         # it vanishes from the source, and stays in the store
         a.p.announcer.set_pulled("agent", [])
-        await until(lambda: f"a:{APP}-amd64" in documents(a))
-        await until(lambda: documents(a)[key] == plain)
+        given_up = {name: value for name, value in plain.items() if name != "pull_status"}
+        await until(lambda: documents(a) == {key: given_up})
         a.p.announcer.set_pulled("agent", [pulled("team/app:v1", listed_as=APP)])
         await until(lambda: "content" in documents(a)[key] and len(documents(a)) == 1)
         # from the store, and from both
@@ -297,7 +298,7 @@ async def test_a_copy_stays_a_copy(tmp_path: Path) -> None:
         a, b = await made.node("a"), await made.node("b")
         made.link(a, b)
         old = a.add(APP, [layer(1)])
-        await until(lambda: len(documents(a)) == 1)
+        await until(lambda: b.p.records.get("packages", f"a:{APP}-amd64") is not None)
         b.add(APP, [layer(1)])
         await until(lambda: len(documents(b)) == 1)
         key = f"b:{APP}-amd64"
@@ -397,3 +398,38 @@ async def test_odd_references(tmp_path: Path) -> None:
             "é/ü:1",
             "good:v1",
         }
+
+
+async def test_what_a_call_has_written_is_left_alone(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a = await made.node("a")
+        a.p.records.put("packages", "a:by-hand-amd64", {"reference": "by-hand"})
+        a.add(APP, [layer(1)])
+        await until(lambda: f"a:{APP}-amd64" in documents(a))
+        a.p.store.remove_package(APP)
+        await until(lambda: f"a:{APP}-amd64" not in documents(a))
+        assert documents(a) == {"a:by-hand-amd64": {"reference": "by-hand"}}
+
+
+async def test_what_a_cluster_gave_up_is_offered_again_when_somebody_brings_it(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a = await made.node("a")
+        package = a.add(APP, [layer(1)])
+        key = f"a:{APP}-amd64"
+        a.p.announcer.set_pulled("agent", [pulled()])
+        await until(lambda: "pull_status" in documents(a).get(key, {}))
+        a.p.announcer.set_pulled("agent", [])
+        await until(lambda: "content" not in documents(a)[key])
+        await calm(a)
+        assert "content" not in documents(a)[key], "also at the next look"
+        a.p.store.add_package(package)
+        await until(lambda: "content" in documents(a)[key])
+
+
+async def test_what_a_cluster_gave_up_stays_so_over_a_restart(tmp_path: Path) -> None:
+    with State.open(tmp_path / "state.db") as state:
+        Vanished(state).change(add=["aa", "bb"])
+        Vanished(state).change(add=["cc"], drop=["aa", "cc"])
+        assert Vanished(state).all() == {"bb"}
+        state.set("vanished", "no JSON")
+        assert Vanished(state).all() == set()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from peat_sidecar.mesh import half_open
+from peat_sidecar.mesh.half_open import HalfOpen
 from peat_sidecar.net import Connection
 from peat_sidecar.wire import MESH_ALPN
 from tests.support.members import crew, fleet
@@ -51,6 +52,26 @@ async def test_a_flood_of_half_open_ones_is_bounded_and_keeps_nobody_out(
         friend = await made.join(formation=fleet(), named=[one.address])
         await one.meets(friend)
         assert one.peers.handshakes.admitted == 1
+
+
+async def test_one_that_ends_well_as_it_is_closed_for_room_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(half_open, "MAX_STRANGERS", 1)
+    async with crew(tmp_path) as made:
+        one = await made.join(formation=fleet())
+        mutes = [await made.net.endpoint(alpns=(MESH_ALPN,)) for _ in range(2)]
+        first, second = [await bounded(mute.connect(one.address, MESH_ALPN)) for mute in mutes]
+        table = HalfOpen(clock=lambda: 0.0, sleep=asyncio.sleep)
+        leave = asyncio.Event()
+        proving = asyncio.create_task(table.prove(first, _until(leave), known=False))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        leave.set()  # it has ended, and is not off the list yet
+        await bounded(table.prove(second, asyncio.sleep(0), known=False))
+        assert await bounded(proving) is None
+        assert not table._crowded_out
+        assert len(table) == 0
 
 
 async def test_strangers_take_no_room_from_those_that_are_known(
@@ -126,6 +147,10 @@ async def test_a_flood_is_told_of_once_a_minute(tmp_path: Path, capsys: pytest.C
             await until(lambda number=number: one.peers.handshakes.malformed == number + 1)  # type: ignore[misc]
         assert capsys.readouterr().out.count("does not speak the handshake") == 1
         assert one.peers.refused_handshakes == 20
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _seen(one) -> int:  # type: ignore[no-untyped-def]

@@ -44,6 +44,18 @@ def test_addresses_of_one_kind_are_bounded_and_the_newest_stay() -> None:
     assert row.addresses[0] == "10.0.0.99:1"
 
 
+def test_a_name_has_room_for_the_addresses_of_many_peers() -> None:
+    """Any of which may be this one; that they are there does not say that it is."""
+    table = KnownPeers()
+    table.learn(at(A, "10.0.0.1:1"), "inbound", 1)
+    table.learn(at(A, *(f"10.1.0.{number}:1" for number in range(100))), "dns", 5)
+    (row,) = table
+    assert len(row.found["dns"]) == known.MAX_DNS_ADDRESSES
+    assert row.heard_at == 1
+    table.learn(at(B, "10.0.0.1:1"), "dns", 5)
+    assert [row.heard_at for row in table] == [1, 5]
+
+
 def test_the_table_is_bounded_but_for_those_that_people_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "MAX_PEERS", 2)
     table = KnownPeers()

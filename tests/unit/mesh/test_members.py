@@ -8,7 +8,7 @@ import pytest
 from peat_sidecar.errors import ConfigError, NotFound, PeerUnavailable, Refused
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh import PeerInfo, known, members, peers
-from peat_sidecar.net import ConnectionClosed, Stream
+from peat_sidecar.net import Connection, ConnectionClosed, Stream
 from peat_sidecar.state import State
 from peat_sidecar.transfer import Progress
 from peat_sidecar.wire import ALPN, MESH_ALPN
@@ -449,6 +449,61 @@ async def test_one_that_nobody_named_is_forgotten_in_the_end(tmp_path: Path) -> 
         await pass_by(time, 1)
         await until(lambda: not one.peers.list())
         assert len(named.peers.list()) == 1
+
+
+async def test_a_connection_that_fails_oddly_ends_no_more_than_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with crew(tmp_path) as made:
+        one, other = await made.join(formation=fleet()), await made.join(formation=fleet())
+        connect, odd = one.endpoint.connect, ["once"]
+
+        async def fail() -> None:
+            raise ValueError("a fault of the bindings")
+
+        async def connected(peer: PeerAddress, alpn: bytes) -> Connection:
+            connection = await connect(peer, alpn)
+            if odd:
+                odd.clear()
+                monkeypatch.setattr(connection, "accept_stream", fail)
+            return connection
+
+        monkeypatch.setattr(one.endpoint, "connect", connected)
+        one.peers.discovered(other.address, "mdns")
+        await until(lambda: not odd)
+        await one.meets(other)
+        assert not one.running.done()
+
+
+async def test_who_is_unbanned_is_dialled(tmp_path: Path) -> None:
+    """Also where only a record names it, which came meanwhile: it may itself not try again for minutes."""
+    async with crew(tmp_path) as made:
+        one, other = await made.join(formation=fleet()), await made.join(formation=fleet())
+        one.peers.ban(other.id, "")
+        one.peers.discovered(other.address, "record")
+        one.peers.discovered(other.address, "mdns")
+        with pytest.raises(PeerUnavailable):
+            await bounded(one.peers.reach(other.id))
+        assert not other.peers.handshakes.refused
+        assert info(one, other).banned
+        assert info(one, other).next_dial_seconds is None
+        one.peers.unban(other.id)
+        await one.meets(other)
+
+
+async def test_when_the_end_is_near_nobody_is_dialled(tmp_path: Path) -> None:
+    time = ManualTime()
+    async with crew(tmp_path) as made:
+        other = await made.join(formation=fleet())
+        one = await made.join(formation=fleet(), named=[other.address], sleep=time.sleep, clock=time.clock)
+        await one.meets(other)
+        await bounded(one.peers.stop_dialling())
+        assert one.peers.sessions() == {other.id}
+        one.peers.discovered(PeerAddress(STRANGER, ("127.0.0.1:9",)), "mdns")
+        other.peers.ban(one.id, "")
+        await until(lambda: not one.peers.sessions())
+        await pass_by(time, 100)
+        assert [each.next_dial_seconds for each in one.peers.list()] == [None, None]
 
 
 async def test_a_full_table_makes_room_for_the_newest(

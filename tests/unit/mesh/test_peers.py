@@ -39,6 +39,15 @@ def test_resolving_names() -> None:
             peers.resolve(str(unknown))
 
 
+def test_whom_only_a_record_names_is_not_missed() -> None:
+    one, other, third = (EndpointId(bytes([n]) * 32) for n in (1, 2, 3))
+    peers = Peers(named=[PeerAddress(one, ("192.0.2.1:4433",)), PeerAddress(third)], allowed=[other])
+    peers.discovered(PeerAddress(STRANGER, ("192.0.2.2:4433",)), "record")
+    assert set(peers.missing()) == {one, other, third}
+    peers.ban(third, "")
+    assert set(peers.missing()) == {one, other}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_only_admitted_peers_get_in(tmp_path: Path, kind: str) -> None:
     data = real_bytes(100_000)

@@ -50,7 +50,7 @@ async def test_what_a_rule_fits_comes_and_nothing_else(tmp_path: Path) -> None:
         await announced(a, "registry.example/other:v1")
         await announced(a, f"{APP}:arm", "arm64")
         await wanted(b, str(package.collection), "done")
-        await until(lambda: "1 are here" in b.p.replicator.status)
+        await until(lambda: "1 of them here" in b.p.replicator.status)
         await calm(b)
         assert names(b) == {f"{APP}:v1"}
         (want,) = b.p.wants.list()
@@ -149,11 +149,11 @@ async def test_the_quota_keeps_the_newest_and_nothing_is_fetched_again(tmp_path:
         await until(lambda: names(b) == {f"{APP}:v3", f"{APP}:v4"})
         fetched = len(b.p.transfers.all())
         assert fetched == 4
-        await until(lambda: "2 were taken out" in b.p.replicator.status)
+        await until(lambda: "2 taken out" in b.p.replicator.status)
         await b.stop()
         await b.start()
         made.link(a, b)
-        await until(lambda: "2 are here" in b.p.replicator.status)
+        await until(lambda: "2 of them here" in b.p.replicator.status)
         a.add("registry.example/nothing/to:do", [layer(20)])
         await calm(b)
         assert names(b) == {f"{APP}:v3", f"{APP}:v4"}
@@ -210,7 +210,7 @@ async def test_what_a_person_takes_out_stays_out(tmp_path: Path) -> None:
         a, b = await made.node("a"), await made.node("b", rules=[rule()])
         made.link(a, b)
         a.add(f"{APP}:v1", [layer(1)])
-        await until(lambda: "1 are here" in b.p.replicator.status)
+        await until(lambda: "1 of them here" in b.p.replicator.status)
         await wanted(b, b.p.wants.list()[0].name, "done")
         b.p.store.remove_package(f"{APP}:v1")
         await until(lambda: any(row.unwanted_by for row in b.p.state.replicas()))

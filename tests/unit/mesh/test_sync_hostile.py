@@ -243,6 +243,7 @@ async def test_peer_that_stops_reading(tmp_path: Path, kind: str) -> None:
         for number in range(60):
             victim.put("notes", f"large{number}", text=real_bytes(100_000, number * 100_000).hex())
             await made.equal([victim, friend])
+        await peer.say(Want((Wanted(victim.signer.id, 0),)))  # else it would only be told that there is more
         with pytest.raises(PeerUnavailable, match="took nothing"):
             await peer.end()
         assert victim.syncer.sessions == 1

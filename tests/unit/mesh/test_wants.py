@@ -10,12 +10,13 @@ import pytest
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError, IntegrityError, NotFound, PeerUnavailable, StoreFull
-from peat_sidecar.ids import BlobHash, EndpointId
+from peat_sidecar.ids import BlobHash, EndpointId, PeerAddress
+from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.state import State, WantRow
 from peat_sidecar.transfer import Getter, Progress, Sources
 from peat_sidecar.wire import parse_hash_sequence
-from tests.support.mesh_nodes import Mesh, MeshNode, layer, mesh, wanted
+from tests.support.mesh_nodes import Mesh, MeshNode, calm, layer, mesh, wanted
 from tests.support.nodes import content, until
 
 REF = "registry.example/team/app:v1"
@@ -44,6 +45,8 @@ class Held:
         while not self.gate.is_set():
             progress.wire_bytes += self.moves
             await asyncio.sleep(0)
+            if self.errors:
+                raise self.errors.pop(0)
         return await self._getter.fetch_package(collection, peers, progress, **more)
 
 
@@ -331,6 +334,28 @@ async def test_a_holder_that_fails_is_followed_by_another(tmp_path: Path) -> Non
         assert len(set(getters["c"].peers)) == 2
 
 
+async def test_what_a_name_means_by_now_is_fetched_when_a_fetch_has_failed(tmp_path: Path) -> None:
+    """The name got another content while the old one was fetched; after that nothing else happens."""
+    async with mesh(tmp_path) as made:
+        getters: dict[str, Held] = {}
+        a, c = await made.node("a"), await made.node("c", getter_of=held(getters, "c"))
+        a.add(REF, [layer(1)])
+        await announced(a, REF)
+        made.link(a, c)
+        c.p.wants.add(REF)
+        await wanted(c, REF, "fetching")
+        await until(lambda: len(getters["c"].fetches) == 1)
+        newer = a.add(REF, [layer(2)])
+        key = f"a:{REF}-amd64"
+        await until(lambda: str(newer.collection) in str(c.document(key)))
+        await calm(c)
+        getters["c"].errors = [NotFound("it has another version by now")]
+        await until(lambda: len(getters["c"].fetches) == 2)
+        getters["c"].gate.set()
+        await wanted(c, REF, "done")
+        assert getters["c"].fetches[1] == newer.collection
+
+
 async def test_back_off_grows_and_is_forgiven_when_the_peer_comes_back(tmp_path: Path) -> None:
     async with mesh(tmp_path) as made:
         getters: dict[str, Held] = {}
@@ -462,10 +487,46 @@ async def test_a_holder_whose_session_ends_is_left_for_another(tmp_path: Path) -
         await until(lambda: len(getter.peers) == 1)
         first = a if getter.peers == [a.id] else b
         made.unlink(first, c)
-        await until(lambda: 1.0 in made.time.due)
-        made.time.advance(1)
+        for _ in range(10):  # others may bring it
+            await until(lambda: 1.0 in made.time.due)
+            made.time.advance(1)
+        assert len(getter.peers) == 1
+        getter.moves = False
+        for _ in range(5):
+            await until(lambda: 1.0 in made.time.due or len(getter.peers) == 2)
+            made.time.advance(1)
         await until(lambda: len(getter.peers) == 2)
         assert set(getter.peers) == {a.id, b.id}
+
+
+async def test_a_dial_that_takes_long_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A session with another holder begins while the first one is dialled; that one is not blamed for it."""
+    async with mesh(tmp_path) as made:
+        a, b, c = await made.node("a"), await made.node("b"), await made.node("c")
+        for node in (a, b):
+            node.add(REF, [layer(1)])
+            await announced(node, REF)
+        made.link(a, c)
+        made.link(b, c)
+        await until(lambda: bool(c.document(f"a:{REF}-amd64") and c.document(f"b:{REF}-amd64")))
+        for node in (a, b):
+            made.unlink(node, c)
+        dialled: list[EndpointId] = []
+        reach = c.peers.reach
+
+        async def reach_slowly(peer: EndpointId) -> PeerAddress:
+            if peer not in c.peers.linked:
+                dialled.append(peer)
+                await asyncio.Event().wait()
+            return await reach(peer)
+
+        c.peers.reach = reach_slowly  # type: ignore[method-assign]
+        c.p.wants.add(REF)
+        await until(lambda: bool(dialled))
+        made.link(b if dialled == [a.id] else a, c)
+        await until(lambda: 1.0 in made.time.due)
+        made.time.advance(1)
+        await wanted(c, REF, "done")
 
 
 async def test_partial_holders_help_when_nobody_has_all(tmp_path: Path) -> None:
@@ -566,4 +627,60 @@ async def test_trouble_of_the_records_does_not_end_the_loop(
         made.time.advance(31)
         await until(lambda: not broken and bool(made.time.due))
         made.time.advance(31)
+        await wanted(b, REF, "done")
+
+
+async def test_a_reference_that_its_source_writes_without_the_registry(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        made.link(a, b)
+        b.p.wants.add(REF)
+        seen = PulledPackage("registry.example", "app", "team/app:v1", "amd64", listed_as=REF)
+        a.p.announcer.set_pulled("agent", [seen])
+        package = a.add(REF, [layer(1)])
+        await wanted(b, REF, "done")
+        got = b.content(REF)
+        assert got is not None
+        assert got.root == package.root
+
+
+async def test_a_roster_that_lets_another_decide(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        trusted: set[str] = set()
+        b.p.trust.decides = lambda document: document.owner in trusted  # type: ignore[method-assign]
+        a.add(REF, [layer(1)])
+        await announced(a, REF)
+        made.link(a, b)
+        b.p.wants.add(REF)
+        await calm(b)
+        assert "not known in the formation" in the_want(b).why
+        trusted.add("a")
+        b.p.replicator._trust_changed(None)
+        await wanted(b, REF, "done")
+
+
+async def test_a_change_that_is_about_something_else_costs_no_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        made.link(a, b)
+        b.p.wants.add(REF)
+        await calm(b)
+        looked: list[str] = []
+        resolve = b.p.offers.resolve
+
+        def counted(name: str, **more: Any) -> Any:
+            looked.append(name)
+            return resolve(name, **more)
+
+        monkeypatch.setattr(b.p.offers, "resolve", counted)
+        for number in range(20):
+            a.p.records.put("packages", f"a:other{number}", {"reference": f"other{number}"})
+            a.p.records.put("notes", "one", {"number": number})
+        await until(lambda: b.p.records.get("packages", "a:other19") is not None)
+        await calm(b)
+        assert looked == []
+        a.add(REF, [layer(1)])
         await wanted(b, REF, "done")

@@ -23,6 +23,7 @@ class Table:
         self.found: list[PeerAddress] = []
         self.reached: list[EndpointId] = []
         self.connected: frozenset[EndpointId] = frozenset()
+        self.silent: frozenset[EndpointId] = frozenset()
 
     def discovered(self, peer: PeerAddress, source: str) -> None:
         assert source == "record"
@@ -33,6 +34,8 @@ class Table:
 
     async def reach(self, peer: EndpointId) -> PeerAddress:
         self.reached.append(peer)
+        if peer in self.silent:
+            await asyncio.Event().wait()
         raise PeerUnavailable("it is not there")
 
 
@@ -176,6 +179,20 @@ async def test_whom_to_ask_is_the_endpoint_that_a_node_names(records: Records, o
     assert await asyncio.to_thread(where.owner_of, "nobody") is None
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_is_alone_waits_for_none_that_is_gone(records: Records, others: Records) -> None:
+    for number, name in enumerate(("shore", "shore-2", "shore-3")):
+        others.put("nodes", name, {"endpoint_addr": f"{EndpointId(bytes([20 + number]) * 32)}@192.0.2.2:1"})
+    batch = others.since(OTHER.id, 0)
+    assert batch is not None
+    records.merge([batch])
+    table, turns = Table(), Turns()
+    table.silent = frozenset(EndpointId(bytes([20 + number]) * 32) for number in range(3))
+    running = asyncio.create_task(whereabouts(records, table, turns, ["192.0.2.1:4433"]).run())
+    await until(lambda: set(table.reached) == table.silent)
+    running.cancel()
+    await bounded(asyncio.gather(running, return_exceptions=True))
 
 
 async def test_who_is_alone_tries_those_it_has_heard_of(records: Records, others: Records) -> None:

@@ -312,3 +312,28 @@ def test_unknown_errors_keep_their_words() -> None:
     assert plain(text) == "Outer; Caused by:; Inner"
     error = translate(FakeError(text), PEER)  # type: ignore[arg-type]
     assert type(error) is PeerUnavailable
+
+
+async def test_refusals_do_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can send a packet can cause one."""
+    caplog.set_level("INFO", endpoint.__name__)
+    made = await IrohEndpoint.bind(
+        os.urandom(32), bind_addresses=("127.0.0.1:0",), alpns=(ALPN,), admit=lambda *_: False
+    )
+    dialler = await bound("127.0.0.1:0")
+
+    async def refused() -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await (await dialler.connect(address_of(made), ALPN)).closed()
+
+    for _ in range(4):
+        await refused()
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"refused peer {dialler.id}: it is not allowed here"]
+    monkeypatch.setattr(endpoint, "LOG_EVERY_SECONDS", 0.0)
+    await refused()
+    assert "3 times more" in caplog.records[-1].getMessage()
+    await dialler.close()
+    await made.close()

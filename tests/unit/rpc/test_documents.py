@@ -32,13 +32,13 @@ class Calls:
         request = pb.PutDocumentRequest(collection=collection, doc_id=doc_id, json_data=text)
         return (await self.calls.put_document(request, NO_CONTEXT)).changed
 
-    async def get(self, doc_id: str) -> str | None:
-        request = pb.GetDocumentRequest(collection="notes", doc_id=doc_id)
+    async def get(self, doc_id: str, collection: str = "notes") -> str | None:
+        request = pb.GetDocumentRequest(collection=collection, doc_id=doc_id)
         answer = await self.calls.get_document(request, NO_CONTEXT)
         return answer.json_data if answer.has_field("json_data") else None
 
-    async def delete(self, doc_id: str) -> bool:
-        request = pb.DeleteDocumentRequest(collection="notes", doc_id=doc_id)
+    async def delete(self, doc_id: str, collection: str = "notes") -> bool:
+        request = pb.DeleteDocumentRequest(collection=collection, doc_id=doc_id)
         return (await self.calls.delete_document(request, NO_CONTEXT)).changed
 
     async def list(self, page_size: int = 0, page_token: str = "") -> tuple[list[str], str]:
@@ -138,6 +138,28 @@ async def test_what_is_refused(calls: Calls, text: str, message: str) -> None:
 async def test_names_that_are_refused(calls: Calls, collection: str, doc_id: str) -> None:
     with pytest.raises(ConfigError):
         await calls.put(doc_id, "{}", collection)
+    with pytest.raises(ConfigError):
+        await calls.get(doc_id, collection)
+    with pytest.raises(ConfigError):
+        await calls.delete(doc_id, collection)
+
+
+async def test_collections_that_are_refused(calls: Calls) -> None:
+    """A name that was forgotten is said, not answered with nothing."""
+    for name in ("", "no\ntes", "x" * 129):
+        with pytest.raises(ConfigError, match="is no collection"):
+            await calls.calls.list_documents(pb.ListDocumentsRequest(collection=name), NO_CONTEXT)
+        with pytest.raises(ConfigError, match="is no collection"):
+            async for _ in calls.calls.subscribe(pb.SubscribeRequest(collections=[name]), NO_CONTEXT):
+                pass
+
+
+async def test_what_is_parsed_is_as_deep_as_a_record_holds(calls: Calls) -> None:
+    text = '{"a":' * (DEPTH_LIMIT - 1) + "{}" + "}" * (DEPTH_LIMIT - 1)
+    await calls.put("one", text)
+    assert await calls.get("one") == text
+    with pytest.raises(ConfigError, match=f"deeper than {DEPTH_LIMIT} levels"):
+        await calls.put("one", '{"a":' + text + "}")
 
 
 def test_depth_is_counted_outside_of_texts() -> None:

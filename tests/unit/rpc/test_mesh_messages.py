@@ -1,14 +1,17 @@
 """Classes, states and kinds of the mesh all have their messages."""
 
+from dataclasses import replace
 from typing import get_args, get_type_hints
 
 import pytest
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError
+from peat_sidecar.ids import Digest
 from peat_sidecar.mesh import Want
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
-from peat_sidecar.rpc.mesh_messages import parse_class, want_message
+from peat_sidecar.rpc.mesh_messages import export_message, parse_class, want_message
+from peat_sidecar.state import ExportRow
 
 
 def want(transfer_class: TransferClass, state: str) -> Want:
@@ -27,6 +30,19 @@ def test_each_state() -> None:
     assert {want_message(want(TransferClass.LOW, state)).state for state in states} == set(pb.WantState) - {
         pb.WantState.UNSPECIFIED
     }
+
+
+def test_what_a_want_is_a_package_of() -> None:
+    known = replace(want(TransferClass.LOW, "waiting"), reference="registry.example/team/app:v1")
+    assert want_message(known).reference == "registry.example/team/app:v1"
+
+
+def test_an_export_that_fails() -> None:
+    row = ExportRow(
+        "id", Digest("sha256", "0" * 64), "h:5000/app:v1", 1.0, attempts=3, last_error="it is down"
+    )
+    message = export_message(row)
+    assert (message.target, message.attempts, message.last_error) == ("h:5000/app:v1", 3, "it is down")
 
 
 def test_no_class_and_a_class_of_another_version() -> None:

@@ -135,3 +135,14 @@ def test_nothing_is_lost_whatever_happens(chunks: int, steps: list[tuple[str, in
         assert not whole.free & come
         assert not under_way & come
         assert not whole.free & under_way
+
+
+def test_one_that_was_fast_and_fell_silent_is_stuck() -> None:
+    """Its mean rate would be good for long."""
+    division = Division(ChunkRanges.of(0, 4096))
+    part = division.take(ChunkRanges.all(), None, 16.0, 0.0)
+    assert part is not None
+    division.arrived(part, ChunkRanges.of(0, 4064), 0.1)
+    assert division.take_over(ChunkRanges.all(), 1000.0, 1.0) is None
+    taken = division.take_over(ChunkRanges.all(), 1000.0, 2.5)
+    assert taken is not None

@@ -54,7 +54,7 @@ async def test_a_cancel_while_blobs_are_put_away_leaves_none_open(
     wants = [Want(tree_of(data)[0], len(data)) for data in (real_bytes(3_000_000), real_bytes(2_000_000))]
     async with two_nodes(tmp_path) as (_, getter, _):
         board = Board(getter.store, wants, Progress())
-        while await board._open_next():
+        while await board._open_next(lambda _: ChunkRanges.all(), board._opened):
             pass
         assert len(board._coming) == len(wants)
         close = PartialBlob.close

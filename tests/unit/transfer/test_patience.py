@@ -3,9 +3,13 @@
 import pytest
 
 from peat_sidecar.errors import PeerUnavailable
-from peat_sidecar.transfer import Patience
+from peat_sidecar.net import Connection, Pool, StreamReset
+from peat_sidecar.transfer import Patience, Progress
 from peat_sidecar.transfer.answers import Pace
 from peat_sidecar.transfer.patience import FRUITLESS_TRIES, GIVE_UP_SECONDS, LONGEST_WAIT_SECONDS
+from peat_sidecar.transfer.tries import Tries
+from peat_sidecar.wire import ErrorCode
+from tests.support.networks import address_of, network
 
 GONE = PeerUnavailable("gone")
 
@@ -68,3 +72,20 @@ def test_runs_follow_the_rate() -> None:
     for _ in range(10):
         pace.took(2)
     assert pace.run_chunks == 16
+
+
+async def test_what_others_bring_is_no_merit_of_a_peer_that_gives_nothing() -> None:
+    """One of several that only breaks off is given up, however well the others do."""
+    clock, progress = Clock(), Progress()
+    async with network("memory") as made:
+        near, far = await made.endpoint(), await made.endpoint()
+        tries = Tries(Pool(near), lambda: Patience(sleep=clock.sleep, clock=clock))
+
+        async def work(_: Connection) -> None:
+            progress.done_bytes += 1 << 20
+            progress.wire_bytes += 1 << 20
+            raise StreamReset("reset", ErrorCode.INTERNAL)
+
+        with pytest.raises(StreamReset):
+            await tries.one(address_of(far), progress, work, came=lambda: 0)
+    assert len(clock.waits) == FRUITLESS_TRIES - 1

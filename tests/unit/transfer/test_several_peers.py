@@ -146,6 +146,24 @@ async def test_one_that_joins_in_the_middle_is_used(tmp_path: Path) -> None:
         assert all.sent_by(all.providers[1]) > 500_000
 
 
+async def test_one_that_comes_back_is_used_again(tmp_path: Path) -> None:
+    async with several(tmp_path, 2, stall_seconds=30.0) as all:
+        blob = put(all.providers)
+        late, steady = (each.endpoint.id for each in all.providers)
+        sources, away = all.sources, {late}
+        await asyncio.sleep(0.05)  # the table of peers has said whom it lets be dialled
+        all.getter.pool.ask_before_dialling(lambda peer: peer not in away)
+        fetching = asyncio.create_task(all.getter.getter.fetch_blob(blob, sources, Progress()))
+        await until(lambda: all.sent_by(all.providers[1]) > 1_000_000)
+        all.network.memory.stall(steady, all.getter.endpoint.id)
+        assert isinstance(sources.faults[late], PeerUnavailable)
+        away.clear()
+        sources.returned(late)
+        await bounded(fetching)
+        assert content(all.getter.store, blob) == DATA
+        assert sources.faults == {}
+
+
 async def test_no_peer_at_all(tmp_path: Path) -> None:
     async with several(tmp_path, 1) as all:
         with pytest.raises(PeerUnavailable, match="no peer"):

@@ -10,8 +10,12 @@ import pytest
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.ids import BlobHash
+from peat_sidecar.net import Connection
 from peat_sidecar.rate import Limits
 from peat_sidecar.transfer import Progress, Shaper
+from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.large_blobs import LargeBlobs
+from peat_sidecar.wire import ALPN
 from tests.support.nodes import Node, bounded, content, put_package, two_nodes, until
 from tests.support.real_files import real_bytes
 from tests.unit.transfer.test_getter import layered
@@ -227,3 +231,20 @@ async def test_what_goes_beside_is_charged(tmp_path: Path) -> None:
         await fetching
         assert meter.bytes > 410_000
         assert meter.bytes / meter.seconds > 50_000
+
+
+async def test_leave_that_comes_with_a_cancel_is_given_back(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (provider, getter, _):
+        connection = await getter.pool.connection(provider.address, ALPN)
+        board = Board(getter.store, [], Progress())
+
+        async def more(_: int) -> Connection:
+            return connection
+
+        blobs = LargeBlobs(board, connection, more, getter.shaper.intake(Progress()))
+        entering = asyncio.create_task(blobs._entered(connection))
+        await asyncio.sleep(0)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert not getter.shaper.down.under_way
