@@ -118,9 +118,10 @@ async def real_rows(setting: Setting, count: int) -> None:
             )
         )
         await _new_record(setting, nodes)
-        await _change(setting, nodes)
-        await _idle(setting, nodes, links)
         await _partition(setting, nodes, graph)
+        await _idle(setting, nodes, links)
+        # Last, since afterwards all databases move their logs to their files, on one disk at the same time.
+        await _change(setting, nodes)
 
 
 async def _new_record(setting: Setting, nodes: Sequence[Node]) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 from bench.measurement import Row
 from bench.mesh_packages import Graph, agent, distance, package, rings
@@ -23,7 +24,7 @@ from peat_sidecar.errors import PeatError
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh import Syncer
 from peat_sidecar.net import Connection, MemoryEndpoint, MemoryNetwork, Stream
-from peat_sidecar.records import Records, Signer, receiving
+from peat_sidecar.records import Records, Signer, database, receiving
 from peat_sidecar.wire import MESH_ALPN
 
 KNOWN = 6
@@ -31,6 +32,9 @@ PACKAGES = 2
 _WAIT_SECONDS = 3600
 _NEWS_SECONDS = 1.0
 _SAY_SECONDS = 60
+_WAL_PAGES = 256
+_CACHE_KIB = 1024
+"""A daemon's 4,000 pages and 24 MiB would be tens of gigabytes for 1,000 nodes."""
 _FILES = 10
 """Descriptors that a node's database may take."""
 
@@ -59,7 +63,7 @@ async def simulation_rows(setting: Setting, count: int) -> None:
     links = sum(map(len, graph.values())) // 2
     title = f"{count} simulated nodes of {KNOWN} peers"
     nodes: list[Node] = []
-    with _verified_once():
+    with _many_in_one_process():
         try:
             network = MemoryNetwork()
             for number in graph:
@@ -196,15 +200,25 @@ async def _quiet(nodes: Sequence[Node]) -> int:
 
 
 @contextlib.contextmanager
-def _verified_once() -> Iterator[None]:
-    """Each signature is verified by the first node that meets it."""
-    names = vars(receiving)
-    verify = names["is_signed"]
-    names["is_signed"] = functools.lru_cache(maxsize=1 << 20)(verify)
+def _many_in_one_process() -> Iterator[None]:
+    """Each signature is verified by the first node that meets it; databases keep little in memory."""
+    verify = functools.lru_cache(maxsize=1 << 20)(vars(receiving)["is_signed"])
+    with (
+        _replaced(receiving, "is_signed", verify),
+        _replaced(database, "_WAL_PAGES", _WAL_PAGES),
+        _replaced(database, "_CACHE_KIB", _CACHE_KIB),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
+    names = vars(module)
+    before, names[name] = names[name], value
     try:
         yield
     finally:
-        names["is_signed"] = verify
+        names[name] = before
 
 
 def _allow_files(count: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.networks import Network, address_of, everyone, network
 
 T = TypeVar("T")
 WAIT_SECONDS = 30
+_EAGER_ROUNDS = 1000
 
 
 @dataclass
@@ -96,10 +98,14 @@ async def bounded(work: Awaitable[T], seconds: float = WAIT_SECONDS) -> T:
 
 
 async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-    """Returns when the condition holds; looks at it each time the loop comes round."""
+    """Returns when the condition holds; looks at it each time the loop comes round, later each millisecond,
+    that a condition which takes a lock does not keep all other threads from it.
+    """
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the counters that tests look at raise no events
-            await asyncio.sleep(0)
+        for rounds in itertools.count():
+            if condition():
+                return
+            await asyncio.sleep(0 if rounds < _EAGER_ROUNDS else 0.001)
 
 
 def sha256_of(data: bytes) -> Digest:

@@ -5,7 +5,7 @@ it comes, when it becomes another one, and when it ends.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -106,6 +106,28 @@ class Sightings:
             )
         elif fault is None and before is not None:
             _log.info("a source is watched again", source=self.source)
+
+    async def watch(
+        self,
+        look: Callable[[], Awaitable[float]],
+        sleep: Callable[[float], Awaitable[object]],
+        faulty_seconds: float,
+    ) -> None:
+        """Looks again and again, until it is cancelled; then imports end. `look` says how long to sleep after
+        it; what it raises is logged.
+        """
+        try:
+            while True:
+                seconds = faulty_seconds
+                try:
+                    seconds = await look()
+                except Exception:  # noqa: BLE001 - the edge of the watcher's task
+                    _log.exception(
+                        "a source could not be watched for a reason that was not foreseen", source=self.source
+                    )
+                await sleep(seconds)
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Ends imports."""

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-import structlog
-
 from peat_sidecar.agent import AgentError, AgentStatus, DeployedPackage, PulledRegistry
 from peat_sidecar.errors import ConfigError, PeatError, Refused
 from peat_sidecar.mesh.pulled import PulledListener, PulledPackage, listing_of, places_of
@@ -29,8 +27,6 @@ _CHECK_SECONDS = 600.0
 _LOOK_AGAIN_SECONDS = 600.0
 """So often a registry is asked whether a tag has moved that the agent says nothing new of."""
 _PAGE = 1000
-
-_log = structlog.get_logger(__name__)
 
 
 class Agent(Protocol):
@@ -103,15 +99,13 @@ class AgentWatcher:
     async def run(self) -> None:
         """Until it is cancelled."""
         try:
-            while True:
-                try:
-                    await self._poll()
-                except Exception:  # noqa: BLE001 - the edge of the watcher's task
-                    _log.exception("the agent could not be watched for a reason that was not foreseen")
-                await self._sleep(self._poll_seconds)
+            await self._sightings.watch(self._look_in, self._sleep, self._poll_seconds)
         finally:
-            await self._sightings.close()
             await self._registries.close()
+
+    async def _look_in(self) -> float:
+        await self._poll()
+        return self._poll_seconds
 
     async def _poll(self) -> None:
         """Each of the three calls by itself: one that fails does not keep the others from being heard."""

@@ -10,8 +10,6 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import structlog
-
 from peat_sidecar.confined import Directory
 from peat_sidecar.errors import ConfigError, NotFound, PeatError, SourceError
 from peat_sidecar.ids import Digest, Reference
@@ -29,8 +27,6 @@ LOOK_SECONDS = 60.0
 _FAULTY_SECONDS = 2.0
 _FIRST_WAIT_SECONDS = 1.0
 """Blobs that are still being written are there soon."""
-
-_log = structlog.get_logger(__name__)
 
 
 class LayoutWatcher:
@@ -81,18 +77,15 @@ class LayoutWatcher:
     async def run(self) -> None:
         """Until it is cancelled."""
         events = FolderEvents(self._path)
+
+        async def look() -> float:
+            await events.listen()
+            return await self._look()
+
         try:
-            while True:
-                wait = _FAULTY_SECONDS
-                try:
-                    await events.listen()
-                    wait = await self._look()
-                except Exception:  # noqa: BLE001 - the edge of the watcher's task
-                    _log.exception("a layout could not be watched for a reason that was not foreseen")
-                await (self._pause or events.wait)(wait)
+            await self._sightings.watch(look, self._pause or events.wait, _FAULTY_SECONDS)
         finally:
             events.close()
-            await self._sightings.close()
 
     async def _look(self) -> float:
         """Seconds after which it is to be looked at again, should nothing tell of a change before."""

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Self
 
-import structlog
-
 from peat_sidecar.errors import ConfigError, NotFound, PeatError, Refused
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.mesh.pulled import PULLED, PulledListener, PulledPackage
@@ -28,8 +26,6 @@ _KNOWN_AT_ONCE = 200
 """Known tags that are looked at again each time."""
 _REQUESTS_AT_ONCE = 4
 _MISSES = 3
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +123,13 @@ class RegistryWatcher:
     async def run(self) -> None:
         """Until it is cancelled."""
         try:
-            while True:
-                try:
-                    await self._poll()
-                except Exception:  # noqa: BLE001 - the edge of the watcher's task
-                    _log.exception("a registry could not be watched for a reason that was not foreseen")
-                await self._sleep(self._poll_seconds)
+            await self._sightings.watch(self._look_in, self._sleep, self._poll_seconds)
         finally:
-            await self._sightings.close()
             await self._registries.close()
+
+    async def _look_in(self) -> float:
+        await self._poll()
+        return self._poll_seconds
 
     async def _poll(self) -> None:
         literal = self._pattern.repository if self._pattern.names_one else ""

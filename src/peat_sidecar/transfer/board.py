@@ -165,7 +165,7 @@ class Board:
         """The part is over, however: what did not come is free again; a blob that is whole is published."""
         taken.blob.division.give_back(taken.part)
         taken.blob.taken.remove(taken)
-        self._wake()
+        self.tell()
         await to_its_end(self._publish(taken.blob))
 
     async def _publish(self, coming: Coming) -> None:
@@ -183,7 +183,7 @@ class Board:
             coming.publishing = False
             self._coming.remove(coming)
             await in_thread(coming.partial.close)
-            self._wake()
+            self.tell()
 
     async def changed(self) -> None:
         """Waits until a part was given back, a blob is whole, or a peer holds more."""
@@ -194,16 +194,13 @@ class Board:
         finally:
             self._waiting.discard(waiting)
 
-    def tell(self) -> None:
-        """A peer holds more, or another one has come."""
-        self._wake()
-
     async def close(self) -> None:
         """Puts away what is open."""
         coming, self._coming, self._drained = self._coming, [], False
         await in_thread(_close_all, [each.partial for each in coming])
 
-    def _wake(self) -> None:
+    def tell(self) -> None:
+        """There may be something to take: it was given back, a peer holds more, or another one has come."""
         for each in self._waiting:
             if not each.done():
                 each.set_result(None)

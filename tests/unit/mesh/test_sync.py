@@ -265,7 +265,8 @@ async def test_digest_finds_what_was_left_out(tmp_path: Path) -> None:
         whole = wire(source.records.since(source.signer.id, 0))
         less = whole.__class__(whole.signer, 0, whole.upto, (whole.records[0], whole.records[2]))
         await liar.say(Batches((less,)))
-        await until(lambda: ("notes", "last") in victim.content())
+        # to honest by way of the victim, and before the whole of it: else what was asked for comes too late
+        await until(lambda: ("notes", "last") in honest.content())
         await made.link(source, honest)
         await until(lambda: len(honest.content()) == 3)
         await made.quiet()
