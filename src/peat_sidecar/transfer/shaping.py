@@ -134,6 +134,8 @@ class Passage:
         link.came_in(size)
         link.passages.add(self)
         lane.under_way.add(self)
+        self._source = progress.source(link.peer)
+        self._source.asked()
 
     @property
     def most_bytes(self) -> int | None:
@@ -153,8 +155,7 @@ class Passage:
     def heard(self, size: int) -> None:
         """Bytes have come on the stream, whatever they are worth."""
         self.came += size
-        self._progress.wire_bytes += size
-        self._progress.waiting_for = ""
+        self._progress.heard(self._link.peer, size)
         self._lane.moved(self.flow)
 
     def end(self) -> None:
@@ -162,6 +163,7 @@ class Passage:
         if self in self._lane.under_way:
             self._lane.under_way.discard(self)
             self._link.passages.discard(self)
+            self._source.answered()
             self._count(self.came - self.size)
             self._lane.pump()
 
