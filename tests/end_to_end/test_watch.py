@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,14 @@ def test_the_status_of_a_blob_says_the_same(pair: Pair) -> None:
     assert blob["transferId"] == pair.transfer
     assert blob["presentRanges"] >= 1
     assert [each["endpointId"] for each in blob["sources"]] == [pair.source]
+
+
+def test_metrics_have_the_bytes_by_class(pair: Pair) -> None:
+    moving(pair)
+    with urllib.request.urlopen(f"http://{pair.getter.tcp}/metrics", timeout=30) as answer:
+        lines = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines())
+    assert float(lines['peat_sidecar_fetched_wire_bytes_total{class="bulk"}']) > 0
+    assert float(lines['peat_sidecar_fetched_wire_bytes_total{class="high"}']) == 0
 
 
 def test_a_live_table_within_80_columns(pair: Pair) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -56,6 +57,8 @@ class Lane:
         self.gate = gate
         self.clock = clock
         self.under_way: set[Passage] = set()
+        self.heard_bytes: Counter[TransferClass] = Counter()
+        """Of answers, by the class of what asked."""
         self._waiting: dict[Request, asyncio.Future[bool]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -156,6 +159,7 @@ class Passage:
         """Bytes have come on the stream, whatever they are worth."""
         self.came += size
         self._progress.heard(self._link.peer, size)
+        self._lane.heard_bytes[self.flow.transfer_class] += size
         self._lane.moved(self.flow)
 
     def end(self) -> None:
