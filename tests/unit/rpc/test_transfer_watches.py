@@ -63,6 +63,10 @@ async def test_the_first_one_comes_at_once_and_no_more_without_a_change(daemon: 
     transfer = daemon.start()
     (shown,) = (await bounded(following)).transfers
     assert (shown.id, shown.state) == (transfer.id, pb.TransferState.RUNNING)
+    following = asyncio.ensure_future(anext(watched))
+    assert not (await asyncio.wait([following], timeout=1))[0], "that time passes is no change"
+    daemon.over.set()
+    assert (await bounded(following)).transfers[0].elapsed_seconds > 0
     await watched.aclose()
 
 
