@@ -236,6 +236,9 @@ _add(
     "peat-sidecar limits set total 'Mon-Fri 08:00-17:00 1 Mbit/s, else unlimited'",
     "peat-sidecar limits set peer ID 1 Mbit/s",
     "peat-sidecar limits set class bulk 64 kbit/s",
+    "peat-sidecar limits set budget interface wwan0 500 MB a day, 10 GB a month",
+    "peat-sidecar limits set metered 10.0.0.0/8 critical",
+    "peat-sidecar limits set approve-above 2 GB",
     "peat-sidecar limits set zone Europe/Oslo",
     "peat-sidecar limits set share 0.05",
     to=_limits,
@@ -245,6 +248,7 @@ _add(
     limits.clear,
     "peat-sidecar limits clear up",
     "peat-sidecar limits clear peer ID",
+    "peat-sidecar limits clear budget interface wwan0",
     "peat-sidecar limits clear all",
     to=_limits,
 )
@@ -291,6 +295,7 @@ _add(
     "peat-sidecar wants add HASH --class bulk --export 127.0.0.1:5000",
     to=_wants,
 )
+_add("approve", wants.approve, "peat-sidecar wants approve 0123456789abcdef", to=_wants)
 _add("cancel", wants.cancel, "peat-sidecar wants cancel 0123456789abcdef", to=_wants)
 _add("class", wants.set_class, "peat-sidecar wants class 0123456789abcdef critical", to=_wants)
 _add("quote", wants.quote, "peat-sidecar quote registry.example/team/app:v1")
