@@ -10,6 +10,7 @@ import itertools
 import math
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -58,6 +59,8 @@ class Lane:
         self.gate = gate
         self.clock = clock
         self.under_way: set[Passage] = set()
+        self.heard_bytes: Counter[TransferClass] = Counter()
+        """Of answers, by the class of what asked."""
         self._waiting: dict[Request, asyncio.Future[bool]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -136,6 +139,8 @@ class Passage:
         link.came_in(size)
         link.passages.add(self)
         lane.under_way.add(self)
+        self._source = progress.source(link.peer)
+        self._source.asked()
 
     @property
     def most_bytes(self) -> int | None:
@@ -155,8 +160,8 @@ class Passage:
     def heard(self, size: int) -> None:
         """Bytes have come on the stream, whatever they are worth."""
         self.came += size
-        self._progress.wire_bytes += size
-        self._progress.waiting_for = ""
+        self._progress.heard(self._link.peer, size)
+        self._lane.heard_bytes[self.flow.transfer_class] += size
         self._lane.moved(self.flow)
 
     def end(self) -> None:
@@ -164,6 +169,7 @@ class Passage:
         if self in self._lane.under_way:
             self._lane.under_way.discard(self)
             self._link.passages.discard(self)
+            self._source.answered()
             self._count(self.came - self.size)
             self._lane.pump()
 
