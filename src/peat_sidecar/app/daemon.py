@@ -151,6 +151,7 @@ class _Daemon:
             importer=Importer(store),
             exporter=Exporter(store),
             getter=Getter(store, pool, shaper=shaper),
+            limiter=limiter,
             registries=_registries(settings),
             agent_id=agent_id,
             formation=formation,

@@ -1,4 +1,4 @@
-"""The commands `wants`, `wants add`, `wants cancel`, `wants class` and `quote`."""
+"""The commands `wants`, `wants add`, `wants approve`, `wants cancel`, `wants class` and `quote`."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -26,6 +26,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="As `peat-sidecar wants` l
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A reference, a root's digest, or a collection's hash.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="However large it is.")]
 Arch = Annotated[str | None, typer.Option(metavar="ARCH", help="Where a reference has several: as amd64.")]
 
 
@@ -77,10 +78,18 @@ def add(
         str | None,
         typer.Option(metavar="HOST[:PORT]", help="A registry that it is written to when it is here."),
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Wants a package: it is fetched as soon as somebody has it, also after a restart."""
-    request = {"name": name, "transferClass": _enum(class_), "arch": arch or "", "exportTo": export or ""}
+    request: Json = {"name": name, "transferClass": _enum(class_), "arch": arch or ""}
+    request |= {"exportTo": export or ""} | ({"approved": True} if yes else {})
     _print(session, session.client.call("AddWant", request))
+
+
+@asks_daemon
+def approve(session: Session, id: Id) -> None:
+    """Lets a want be as large as it is."""
+    _print(session, session.client.call("ApproveWant", {"id": id}))
 
 
 @asks_daemon

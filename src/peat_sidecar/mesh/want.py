@@ -103,6 +103,8 @@ class Entry:
     """Its transfer is being ended, for another want."""
     done_bytes: int = 0
     """That had come when its last transfer ended."""
+    missing_bytes: int = 0
+    """At the last look, where that matters."""
 
     @property
     def is_open(self) -> bool:

@@ -16,7 +16,7 @@ from itertools import islice
 
 import structlog
 
-from peat_sidecar.errors import PeatError, PeerUnavailable, RemoteProtocolError
+from peat_sidecar.errors import BudgetSpent, PeatError, PeerUnavailable, RemoteProtocolError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.net import Connection, Stream
 from peat_sidecar.store import Store
@@ -109,7 +109,7 @@ class Provider:
             if sent:
                 await stream.finish()
             else:
-                limit = isinstance(error, TooManyRanges)
+                limit = isinstance(error, TooManyRanges | BudgetSpent)
                 await stream.reset(ErrorCode.LIMIT if limit else ErrorCode.INTERNAL)
                 return
         finally:

@@ -7,6 +7,7 @@ and charged as well, so that limits hold at the interface.
 
 import asyncio
 import itertools
+import math
 import time
 import weakref
 from collections import Counter
@@ -19,6 +20,7 @@ from peat_sidecar.classes import TransferClass
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.net import Connection
 from peat_sidecar.rate import Backlog, Flow, Gate, Limits, Rates, Request, Shared, Tally
+from peat_sidecar.transfer.budget_keeper import BudgetKeeper
 from peat_sidecar.transfer.progress import Progress
 
 LOOK_SECONDS = 0.2
@@ -195,16 +197,21 @@ class Intake:
 
     def part_bytes(self, connection: Connection) -> int | None:
         """What should be asked for at once; None for any number."""
+        budget = self._shaper.budget_bytes(connection, self.progress.transfer_class)
         gate, flow = self._shaper.down.gate, self._flow(connection)
         if gate.yields(flow, self._shaper.clock()):
             return LEAST_PART_BYTES
         rate = gate.tightest(flow)
-        return None if rate is None else max(LEAST_PART_BYTES, int(rate * PART_SECONDS))
+        most = min(budget, math.inf if rate is None else rate * PART_SECONDS)
+        return None if most == math.inf else max(LEAST_PART_BYTES, int(most))
 
     async def enter(self, connection: Connection, size: float | None = None) -> Passage:
-        """Waits for leave to ask for so many bytes, or for as many as should be asked for at once."""
+        """Waits for leave to ask for so many bytes, or for as many as should be asked for at once.
+        `BudgetSpent` where nothing may come that way.
+        """
         lane = self._shaper.down
         while True:
+            self._shaper.budgets.room(connection, self.progress.transfer_class)
             flow = self._flow(connection)
             asked = size if size is not None else self.part_bytes(connection) or 0
             lane.moved(flow)
@@ -248,8 +255,11 @@ class Outlet:
             self._link.backlog.is_idle()
 
     async def admit(self, size: int) -> int:
-        """Waits until some of so many bytes may be written: how many. They count as written."""
+        """Waits until some of so many bytes may be written: how many. They count as written. `BudgetSpent`
+        where nothing may go that way.
+        """
         while True:
+            self._shaper.budgets.room_to_answer(self._connection)
             if self._is_one_too_many():
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
@@ -374,6 +384,7 @@ class Shaper:
         self.rates = Limits.parse({}).at(now())
         """Those that hold now."""
         self.limits = Limits.parse({})
+        self.budgets = BudgetKeeper(now=now, clock=clock)
         self._now = now
         self._links: weakref.WeakKeyDictionary[Connection, _Link] = weakref.WeakKeyDictionary()
         self._tallies: weakref.WeakValueDictionary[EndpointId, _PeerTally] = weakref.WeakValueDictionary()
@@ -386,6 +397,7 @@ class Shaper:
     def change(self, limits: Limits) -> None:
         """From now on these."""
         self.limits = limits
+        self.budgets.change(limits.budgets, list(self._links))
         self.up.gate.share = self.down.gate.share = limits.share
         self.apply()
 
@@ -397,6 +409,9 @@ class Shaper:
             self._set(self.rates)
         if not self.rates.are_none:
             self._charge()
+        self.budgets.look(
+            (connection, tuple(link.passages)) for connection, link in list(self._links.items())
+        )
         self.up.pump()
         self.down.pump()
         self._look_again()
@@ -414,6 +429,11 @@ class Shaper:
             each.answers and each.peer == link.peer and each.number < link.number
             for each in self._links.values()
         )
+
+    def budget_bytes(self, connection: Connection, transfer_class: TransferClass) -> float:
+        """What its budgets leave for another part, without what is under way; `BudgetSpent` when nothing."""
+        room = self.budgets.room(connection, transfer_class)
+        return room if room == math.inf else room - sum(each.outstanding for each in self.down.under_way)
 
     def intake(self, progress: Progress) -> Intake:
         """For a transfer of that class."""
@@ -463,8 +483,9 @@ class Shaper:
             self._timer.cancel()
             self._timer = None
         has_windows = self.limits.next_change(self._now()) is not None
-        if has_windows or not self.rates.are_none:
-            seconds = _WINDOW_LOOK_SECONDS if self.rates.are_none else LOOK_SECONDS
+        counts = not self.rates.are_none or self.limits.budgets.ask_for_paths
+        if has_windows or counts:
+            seconds = LOOK_SECONDS if counts else _WINDOW_LOOK_SECONDS
             self._timer = asyncio.get_running_loop().call_later(seconds, self.apply)
 
 
