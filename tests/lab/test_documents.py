@@ -15,8 +15,8 @@ from tests.support.real_files import real_file
 BLOB_BYTES = 3_000_000
 QUEUE_BYTES = 32 << 10
 OTHER_BYTES = 64 << 10
-"""What may pass before a document does, beside the link's own queue, which nobody can overtake: a few looks, and
-the round trips of its own connection."""
+"""What may pass before a document does, beside the link's own queue, which nobody can overtake: a few looks,
+and the round trips of its own connection."""
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +47,8 @@ async def ship_and_shore(folder: Path) -> AsyncIterator[tuple[Lab, Sidecar, Side
 async def wait_for(shore: Sidecar, document: str) -> None:
     """Returns when it is there."""
     async with asyncio.timeout(60):
-        while not (await shore.call("GetDocument", collection="notes", docId=document)).get("jsonData"):
+        request = {"collection": "notes", "docId": document}
+        while not (await shore.call("GetDocument", **request)).get("jsonData"):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -63,7 +64,7 @@ async def test_documents_overtake_blobs(tmp_path: Path) -> None:
             return Moved.of(next(each for each in found if each["id"] == fetching))
 
         async with asyncio.timeout(60):
-            while (await moved()).wire_bytes < 300_000:
+            while (await moved()).wire_bytes < 300_000:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         passed: list[int] = []
         for number in range(7):
