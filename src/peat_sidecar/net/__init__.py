@@ -18,6 +18,7 @@ from peat_sidecar.net.identity import endpoint_id, load_identity
 from peat_sidecar.net.interfaces import Connection, ConnectionStats, Endpoint, Stream
 from peat_sidecar.net.memory import MemoryConnection, MemoryEndpoint, MemoryNetwork
 from peat_sidecar.net.pool import Pool
+from peat_sidecar.net.returns import Returns
 from peat_sidecar.net.watchdog import Watchdog
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "MemoryNetwork",
     "NotSpoken",
     "Pool",
+    "Returns",
     "Stream",
     "StreamEnded",
     "StreamReset",
