@@ -18,11 +18,11 @@ from peat_sidecar.net import addresses
 _UNSPOKEN = bytes([0xC0]) + bytes.fromhex("0a1a2a3a")
 """A long header, and a version that is kept free for this (section 15)."""
 _ID_BYTES = 8
-_ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - where the endpoint is not bound to one address
+_ANY = {4: "0.0.0.0", 6: "::"}
 
 
 class _Answers(asyncio.DatagramProtocol):
-    """Recognises the answer by the numbers that it must repeat: nobody who does not see the probe has them."""
+    """Knows the answer by the numbers that it must repeat: nobody who does not see the probe has them."""
 
     def __init__(self, came: asyncio.Event) -> None:
         self._came = came

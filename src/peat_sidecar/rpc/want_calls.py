@@ -31,7 +31,12 @@ class WantCalls:
             )
         transfer_class = parse_class(request.transfer_class) or TransferClass.NORMAL
         want = await asyncio.to_thread(
-            self._parts.wants.add, name, transfer_class, arch=request.arch, export_to=request.export_to
+            self._parts.wants.add,
+            name,
+            transfer_class,
+            arch=request.arch,
+            export_to=request.export_to,
+            deadline_seconds=request.deadline_seconds,
         )
         return pb.AddWantResponse(want=want_message(want))
 
