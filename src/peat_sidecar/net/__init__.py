@@ -5,6 +5,7 @@ apart (ended, reset, stopped, stalled), and that only admitted peers get as far 
 mean is for others.
 """
 
+from peat_sidecar.net.changes import watch_network
 from peat_sidecar.net.endpoint import IrohConnection, IrohEndpoint
 from peat_sidecar.net.failures import (
     ConnectionClosed,
@@ -42,4 +43,5 @@ __all__ = [
     "Watchdog",
     "endpoint_id",
     "load_identity",
+    "watch_network",
 ]

@@ -171,7 +171,9 @@ def test_a_row_that_makes_no_sense_hides_no_other(tmp_path: Path) -> None:
     database.execute(
         f"INSERT INTO wants ({WANT_COLUMNS}) VALUES ('x', 'n', 'no class', 'user', 1.0, '', '', '', 0, '')"
     )
-    database.execute("INSERT INTO wants VALUES ('y', 'n', 'high', 'nobody', 1.0, '', '', '', 0, '')")
+    database.execute(
+        f"INSERT INTO wants ({WANT_COLUMNS}) VALUES ('y', 'n', 'high', 'nobody', 1.0, '', '', '', 0, '')"
+    )
     database.execute("INSERT INTO exports VALUES ('x', 'no digest', 't', 1.0, 0, 0, '')")
     database.commit()
     database.close()
