@@ -51,7 +51,7 @@ class WantTable:
         `ConfigError`; `Refused` when there are too many.
         """
         name = name.strip()
-        if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        if not name or len(name) > _NAME_LIMIT or not name.isprintable() or " " in name:
             raise ConfigError(f"{name[:80]!r} is no name of a package; give a reference, a digest or a hash")
         deadline = self._deadline(deadline_seconds)
         if export_to:
