@@ -1,4 +1,4 @@
-"""Fetches over links that break: they go on after each outage, and what came before it is not asked for again."""
+"""Fetches over links that break: they go on after each outage, and what came is not asked for again."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tells when interfaces or addresses of this machine change, as the Linux kernel does (rtnetlink, rtnetlink(7)).
+"""Tells when interfaces or addresses of this machine change, as the Linux kernel does (rtnetlink(7)).
 
 Iroh's own `watch_network_change` is no use here: in iroh 1.2.0 it said nothing of an interface that came up,
 and called back without end once the endpoint was closed.
