@@ -23,6 +23,7 @@ from peat_sidecar.cli.printing import (
 )
 from peat_sidecar.cli.session import Session, asks_daemon
 from peat_sidecar.errors import ConfigError
+from peat_sidecar.rate import format_rate
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])", re.ASCII)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -95,8 +96,9 @@ def add(
         "transferClass": _enum(class_),
         "arch": arch or "",
         "exportTo": export or "",
-        "deadlineSeconds": _seconds(deadline) if deadline is not None else 0,
     }
+    if deadline is not None:
+        request["deadlineSeconds"] = _seconds(deadline)
     _print(session, session.client.call("AddWant", request))
 
 
@@ -129,9 +131,14 @@ def quote(session: Session, name: Name) -> None:
     providers: list[Json] = answer.get("providers", [])
     eta, rate = answer.get("etaSeconds", 0.0), answer.get("bytesPerSecond", 0.0)
     whole = f"{size(answer.get('missingBytes'))} missing of {size(answer.get('totalBytes'))}"
+    limit, free = answer.get("limitBytesPerSecond", 0.0), number(answer.get("freeBytes"))
     parts = [whole, plural(len(providers), "peer")]
-    parts += [f"{duration(eta)} at {size(round(rate))}/s"] if eta else []
+    parts += [f"{duration(eta)} at {size(round(min(rate or limit, limit or rate)))}/s"] if eta else []
     print_text(", ".join(parts))
+    if limit and (not rate or limit < rate):
+        print_text(f"a limit of {format_rate(limit)} holds; `peat-sidecar limits` shows it")
+    room = "enough" if free >= number(answer.get("missingBytes")) else "too little"
+    print_text(f"{size(free)} free on the disk, {room}")
     print_pairs(
         [
             (title, value)
