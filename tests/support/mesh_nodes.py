@@ -6,7 +6,7 @@ Sessions are links that a test makes and takes away; what goes over them is what
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class LinkedPeers:
         self.addresses: dict[EndpointId, PeerAddress] = {}
         self.linked: set[EndpointId] = set()
         self.asked: list[EndpointId] = []
+        self.sought: frozenset[EndpointId] = frozenset()
         self._listeners: list[Callable[[EndpointId, bool], None]] = []
 
     async def reach(self, peer: EndpointId) -> PeerAddress:
@@ -56,6 +57,9 @@ class LinkedPeers:
 
     def sessions(self) -> frozenset[EndpointId]:
         return frozenset(self.linked)
+
+    def seek(self, peers: Iterable[EndpointId]) -> None:
+        self.sought = frozenset(peers)
 
     def subscribe(self, listener: Callable[[EndpointId, bool], None]) -> Callable[[], None]:
         self._listeners.append(listener)

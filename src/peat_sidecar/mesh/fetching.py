@@ -5,7 +5,7 @@ another could be asked, it is given up: the getter alone would wait for minutes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -56,6 +56,10 @@ class ReachesPeers(Protocol):
 
     def sessions(self) -> frozenset[EndpointId]:
         """Who is connected."""
+        ...
+
+    def seek(self, peers: Iterable[EndpointId], /) -> None:
+        """Has these dialled as soon as they are back, and no others any more."""
         ...
 
     def subscribe(self, listener: Callable[[EndpointId, bool], None], /) -> Callable[[], None]:

@@ -6,6 +6,7 @@ until it says something new. Thread-safe.
 """
 
 import math
+import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -71,12 +72,15 @@ class Providers:
         sessions: Callable[[], Collection[EndpointId]],
         *,
         clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
+        """`jitter` gives 0 to 1."""
         self._records = records
         self._offers = offers
         self._own = own
         self._sessions = sessions
         self._clock = clock
+        self._jitter = jitter
         self._lock = threading.Lock()
         self._failures: dict[tuple[EndpointId, BlobHash | None], _Failure] = {}
 
@@ -101,11 +105,14 @@ class Providers:
         )
 
     def failed(self, peer: EndpointId, *, gained: bool = False) -> None:
-        """It could not be reached, or fell silent; `gained`: after it had given something."""
+        """It could not be reached, or fell silent; `gained`: after it had given something. It is put back
+        for longer each time, and never for quite as long as by others that lost it too.
+        """
         with self._lock:
             before = self._failures.get((peer, None))
             count = 1 if before is None or gained else before.count + 1
             wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(count - 1, 20))
+            wait *= 0.5 + self._jitter() / 2
             self._remember(peer, None, _Failure(self._clock() + wait, count))
 
     def lacks(self, holder: Holder, collection: BlobHash) -> None:

@@ -21,6 +21,8 @@ class Turn:
     """Fetches that make way for one of a higher class; what they have got is kept."""
     waits: list[float] = field(default_factory=list)
     """Seconds after which something may be different although nothing was said."""
+    seeks: set[EndpointId] = field(default_factory=set)
+    """Those that are not connected and hold what waits for a peer."""
 
 
 def next_turn(
@@ -81,6 +83,8 @@ def _holder(entry: Entry, providers: Providers, dialled: set[EndpointId], turn: 
     for holder in holders:
         if holder.can_be_asked and holder.endpoint_id not in dialled:
             return holder
+    gone = (each for each in holders if not each.connected and each.wait_seconds < math.inf)
+    turn.seeks |= {each.endpoint_id for each in gone}
     turn.waits += [each.wait_seconds for each in holders if 0 < each.wait_seconds < math.inf]
     if not holders:
         entry.why = "nobody is known who holds it"

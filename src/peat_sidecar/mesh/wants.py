@@ -124,6 +124,7 @@ class Wants(WantTable):
 
     def _let_go(self) -> None:
         """Nobody follows transfers any more: where this is run again, all is looked at anew."""
+        self._peers.seek(())
         with self._lock:
             self._stale = None
             for entry in self._entries.values():
@@ -135,6 +136,7 @@ class Wants(WantTable):
         """How long until something is due by itself."""
         try:
             await self._look()
+            due = await self._expire()
         except PeatError as error:
             _log.warning("wants cannot be looked at", error=str(error))
             self._stale = None
@@ -152,6 +154,8 @@ class Wants(WantTable):
             turn = next_turn(
                 entries, self._providers, self._peers.sessions(), self._clock(), self._approve_above()
             )
+            turn.waits += due
+            self._peers.seek(turn.seeks)
             for entry in turn.stops:
                 if entry.transfer is not None:
                     self._end(entry.transfer)
@@ -193,6 +197,26 @@ class Wants(WantTable):
         if not self._has_looked:
             self._has_looked = True
             super()._look_again()
+
+    async def _expire(self) -> list[float]:
+        """Ends wants whose deadline is over; in how many seconds others' are."""
+        now = self._now()
+        with self._lock:
+            timed = [each for each in self._entries.values() if each.is_open and each.row.deadline]
+        for entry in [each for each in timed if each.row.deadline <= now]:
+            await asyncio.to_thread(self._write_expired, entry)
+            if entry.transfer is not None:
+                entry.is_stopped = True
+                self._end(entry.transfer)
+            super()._look_again()
+        return [each.row.deadline - now for each in timed if each.is_open]
+
+    def _write_expired(self, entry: Entry) -> None:
+        with self._lock:
+            last = entry.reason or entry.row.last_error
+            why = "it was not here by its deadline" + (f": {last}" if last else "")
+            if entry.is_open:
+                self._put(entry, replace(entry.row, expired=True, last_error=why))
 
     def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool, int]:
         """What the name means, who holds it, whether it is here, and, where that matters, what is missing."""
@@ -259,8 +283,8 @@ class Wants(WantTable):
 
     async def _fulfil(self, entry: Entry) -> None:
         with self._lock:
-            done = [each.row.id for each in self._entries.values() if each.row.done]
-            forgotten = done[: max(0, len(done) + 1 - DONE_REMEMBERED)]
+            ended = [each.row.id for each in self._entries.values() if not each.is_open]
+            forgotten = ended[: max(0, len(ended) + 1 - DONE_REMEMBERED)]
             for id in forgotten:
                 del self._entries[id]
         row = replace(entry.row, done=True, last_error="")
@@ -284,7 +308,7 @@ class Wants(WantTable):
 
     def _write_error(self, entry: Entry, error: str) -> None:
         with self._lock:
-            if not entry.gone:
+            if entry.is_open:
                 self._put(entry, replace(entry.row, last_error=error))
 
     def _partial(self, entry: Entry) -> None:

@@ -324,6 +324,13 @@ class MemoryEndpoint:
         far._answer(self._end(session, far, alpn, self.address))
         return connection
 
+    async def answers(self, peer: PeerAddress, seconds: float) -> bool:
+        far = None if self._closed else self._network.find(peer)
+        if far is not None and self._network.flows(self.id, far.id) and self._network.flows(far.id, self.id):
+            return True
+        await asyncio.sleep(seconds)
+        return False
+
     async def accept(self) -> MemoryConnection | None:
         connection = await self._admitted.get()
         if connection is None:

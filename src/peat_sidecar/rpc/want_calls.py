@@ -37,6 +37,7 @@ class WantCalls:
             arch=request.arch,
             export_to=request.export_to,
             approved=request.approved,
+            deadline_seconds=request.deadline_seconds,
         )
         return pb.AddWantResponse(want=want_message(want))
 

@@ -52,6 +52,10 @@ class WantRow:
     last_error: str = ""
     approved: bool = False
     """It may be as large as it is."""
+    deadline: float = 0.0
+    """Unix seconds until which it is wanted; 0: for ever."""
+    expired: bool = False
+    """It was not here by then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,18 @@ CREATE TABLE replicas (
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-_ADDED = {"wants": {"approved": "INTEGER NOT NULL DEFAULT 0"}}
+_ADDED = {
+    "wants": {
+        "approved": "INTEGER NOT NULL DEFAULT 0",
+        "deadline": "REAL NOT NULL DEFAULT 0",
+        "expired": "INTEGER NOT NULL DEFAULT 0",
+    }
+}
 _COLUMNS = {
     "bans": "id, reason, at",
     "peers": "id, addresses, disconnected",
-    "wants": "id, name, class, origin, created_at, arch, export_to, reference, done, last_error, approved",
+    "wants": "id, name, class, origin, created_at, arch, export_to, reference, done, last_error, approved,"
+    " deadline, expired",
     "exports": "id, root, target, created_at, done, attempts, last_error",
     "replicas": "collection, root, reference, arch, agent_id, origin, unwanted_by",
     "facts": "key, value",
@@ -128,6 +135,8 @@ class State:
                 row.done,
                 row.last_error,
                 row.approved,
+                row.deadline,
+                row.expired,
             ),
         )
 
@@ -220,7 +229,8 @@ def _peer(row: tuple[Any, ...]) -> RememberedPeer:
 
 
 def _want(row: tuple[Any, ...]) -> WantRow:
-    id, name, transfer_class, origin, created_at, arch, export_to, reference, done, error, approved = row
+    id, name, transfer_class, origin, created_at, arch, export_to, reference, done, error = row[:10]
+    approved, deadline, expired = row[10:]
     return WantRow(
         id,
         name,
@@ -233,6 +243,8 @@ def _want(row: tuple[Any, ...]) -> WantRow:
         bool(done),
         error,
         bool(approved),
+        deadline=float(deadline),
+        expired=bool(expired),
     )
 
 

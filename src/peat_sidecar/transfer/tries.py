@@ -93,7 +93,9 @@ class Tries:
             furthest = max(furthest, wire)
             progress.lost(peer.endpoint_id, str(failure))
             progress.waiting_for = f"{failure}; trying again"
-            await patience.bear(failure, reached=connection is not None)
+            await patience.bear(
+                failure, reached=connection is not None, returned=lambda: self._pool.returns.wait(peer)
+            )
 
     async def first(self, sources: Sources, progress: Progress, work: Work[T]) -> T:
         """Does work with one peer after the other, until it succeeds; else the first one's error."""
