@@ -1,4 +1,4 @@
-"""The commands `wants`, `wants add`, `wants cancel`, `wants class` and `quote`."""
+"""The commands `wants`, `wants add`, `wants approve`, `wants cancel`, `wants class` and `quote`."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -20,11 +20,13 @@ from peat_sidecar.cli.printing import (
     word,
 )
 from peat_sidecar.cli.session import Session, asks_daemon
+from peat_sidecar.rate import format_rate
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `peat-sidecar wants` lists it.")]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A reference, a root's digest, or a collection's hash.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="However large it is.")]
 Arch = Annotated[str | None, typer.Option(metavar="ARCH", help="Where a reference has several: as amd64.")]
 
 
@@ -76,10 +78,18 @@ def add(
         str | None,
         typer.Option(metavar="HOST[:PORT]", help="A registry that it is written to when it is here."),
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Wants a package: it is fetched as soon as somebody has it, also after a restart."""
-    request = {"name": name, "transferClass": _enum(class_), "arch": arch or "", "exportTo": export or ""}
+    request: Json = {"name": name, "transferClass": _enum(class_), "arch": arch or ""}
+    request |= {"exportTo": export or ""} | ({"approved": True} if yes else {})
     _print(session, session.client.call("AddWant", request))
+
+
+@asks_daemon
+def approve(session: Session, id: Id) -> None:
+    """Lets a want be as large as it is."""
+    _print(session, session.client.call("ApproveWant", {"id": id}))
 
 
 @asks_daemon
@@ -111,9 +121,14 @@ def quote(session: Session, name: Name) -> None:
     providers: list[Json] = answer.get("providers", [])
     eta, rate = answer.get("etaSeconds", 0.0), answer.get("bytesPerSecond", 0.0)
     whole = f"{size(answer.get('missingBytes'))} missing of {size(answer.get('totalBytes'))}"
+    limit, free = answer.get("limitBytesPerSecond", 0.0), number(answer.get("freeBytes"))
     parts = [whole, plural(len(providers), "peer")]
-    parts += [f"{duration(eta)} at {size(round(rate))}/s"] if eta else []
+    parts += [f"{duration(eta)} at {size(round(min(rate or limit, limit or rate)))}/s"] if eta else []
     print_text(", ".join(parts))
+    if limit and (not rate or limit < rate):
+        print_text(f"a limit of {format_rate(limit)} holds; `peat-sidecar limits` shows it")
+    room = "enough" if free >= number(answer.get("missingBytes")) else "too little"
+    print_text(f"{size(free)} free on the disk, {room}")
     print_pairs(
         [
             (title, value)

@@ -56,6 +56,8 @@ class _Failure:
     count: int = 0
     clock: int = 0
     """Of the document that it contradicts, when it is about one package."""
+    is_held: bool = False
+    """Nothing is wrong with it: this node may not use the path."""
 
 
 class Providers:
@@ -111,6 +113,18 @@ class Providers:
         with self._lock:
             failure = _Failure(self._clock() + LACKING_SECONDS, clock=holder.clock)
             self._remember(holder.endpoint_id, collection, failure)
+
+    def hold(self, holder: Holder, collection: BlobHash, seconds: float) -> None:
+        """The path to it may not be used for that package now."""
+        with self._lock:
+            failure = _Failure(self._clock() + seconds, clock=holder.clock, is_held=True)
+            self._remember(holder.endpoint_id, collection, failure)
+
+    def release(self) -> None:
+        """Paths may be used again, or other classes may use them."""
+        with self._lock:
+            for key in [key for key, failure in self._failures.items() if failure.is_held]:
+                del self._failures[key]
 
     def gave_wrong(self, holder: Holder, collection: BlobHash) -> None:
         """Its bytes are not what they should be."""

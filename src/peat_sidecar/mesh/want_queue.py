@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.providers import Holder, Providers
 from peat_sidecar.mesh.want import Entry
+from peat_sidecar.rate import format_size
 
 AT_ONCE = 4
 
@@ -23,9 +24,15 @@ class Turn:
 
 
 def next_turn(
-    entries: Iterable[Entry], providers: Providers, sessions: frozenset[EndpointId], now: float
+    entries: Iterable[Entry],
+    providers: Providers,
+    sessions: frozenset[EndpointId],
+    now: float,
+    approve_above: int | None = None,
 ) -> Turn:
-    """Of open wants; says in each that waits why."""
+    """Of open wants; says in each that waits why. Those that lack more bytes than `approve_above` wait until
+    they are approved.
+    """
     turn = Turn()
     waiting, running = [], []
     for entry in entries:
@@ -37,6 +44,12 @@ def next_turn(
     stopping = sum(each.is_stopped for each in running)
     dialled = {each.fetch.holder.endpoint_id for each in running if each.fetch is not None} - sessions
     for entry in sorted(waiting, key=lambda each: _order(each, sessions)):
+        if approve_above is not None and entry.missing_bytes > approve_above and not entry.row.approved:
+            entry.why = (
+                f"{format_size(entry.missing_bytes)} are more than {format_size(approve_above)}:"
+                f" approve it with `peat-sidecar wants approve {entry.row.id}`"
+            )
+            continue
         if entry.not_before > now:
             turn.waits.append(entry.not_before - now)
             continue

@@ -43,12 +43,14 @@ class WantTable:
         origin: Literal["user", "policy"] = "user",
         export_to: str = "",
         reference: str = "",
+        approved: bool = False,
     ) -> Want:
         """Wants a package by reference, digest of its root or manifest, or hash of its collection. One that
-        is wanted already keeps the better class. `ConfigError`; `Refused` when there are too many.
+        is wanted already keeps the better class. `approved`: however large it is. `ConfigError`; `Refused`
+        when there are too many.
         """
         name = name.strip()
-        if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        if not name or len(name) > _NAME_LIMIT or not name.isprintable() or " " in name:
             raise ConfigError(f"{name[:80]!r} is no name of a package; give a reference, a digest or a hash")
         if export_to:
             target_of(reference or name, export_to, _NO_ROOT)
@@ -58,7 +60,15 @@ class WantTable:
                 if sum(each.is_open for each in self._entries.values()) >= OPEN_LIMIT:
                     raise Refused(f"{OPEN_LIMIT} packages are wanted; cancel some of these wants first")
                 row = WantRow(
-                    new_id(), name, transfer_class, origin, self._now(), arch, export_to, reference=reference
+                    new_id(),
+                    name,
+                    transfer_class,
+                    origin,
+                    self._now(),
+                    arch,
+                    export_to,
+                    reference=reference,
+                    approved=approved,
                 )
                 entry = Entry(row)
             else:
@@ -68,11 +78,19 @@ class WantTable:
                     transfer_class=better,
                     origin="user" if origin == "user" else entry.row.origin,
                     export_to=export_to or entry.row.export_to,
+                    approved=approved or entry.row.approved,
                 )
             self._put(entry, row)
             self._entries[row.id] = entry
         self._look_again()
         return entry.view()
+
+    def waiting(self, limit: int) -> tuple[list[Want], int]:
+        """Open ones that nothing is fetched for, the first by class and age; how many more there are."""
+        with self._lock:
+            found = [each for each in self._entries.values() if each.is_open and each.transfer is None]
+            found.sort(key=lambda each: (each.row.transfer_class.rank, each.row.created_at))
+            return [each.view() for each in found[:limit]], max(0, len(found) - limit)
 
     def list(self) -> list[Want]:
         """Open ones and the last that are done, the oldest first."""
@@ -94,6 +112,14 @@ class WantTable:
         """For the policy, which does not want it any more; nothing when it is not there."""
         with suppress(NotFound):
             self._remove(id)
+
+    def approve(self, id: str) -> Want:
+        """It may be as large as it is, also after a restart. `NotFound` for none that is known."""
+        with self._lock:
+            entry = self._known(id)
+            self._put(entry, replace(entry.row, approved=True))
+        self._look_again()
+        return entry.view()
 
     def set_class(self, id: str, transfer_class: TransferClass) -> Want:
         """`NotFound` for none that is known."""

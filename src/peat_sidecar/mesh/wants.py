@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.arrivals import Arrivals
@@ -21,9 +22,9 @@ from peat_sidecar.mesh.endings import Endings
 from peat_sidecar.mesh.fetching import Fetch, FetchesPackages, ReachesPeers
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, keys_in, keys_of, parse_name
 from peat_sidecar.mesh.providers import Holder, Providers
-from peat_sidecar.mesh.quotes import quote
+from peat_sidecar.mesh.quotes import missing_bytes, quote
 from peat_sidecar.mesh.wake import Sleep, Wake
-from peat_sidecar.mesh.want import Entry, Quote
+from peat_sidecar.mesh.want import Entry, Quote, Want
 from peat_sidecar.mesh.want_queue import next_turn
 from peat_sidecar.mesh.want_table import WantTable
 from peat_sidecar.records import Change
@@ -61,6 +62,7 @@ class Wants(WantTable):
         offers: Offers,
         providers: Providers,
         arrivals: Arrivals,
+        approve_above: Callable[[], int | None] = lambda: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -74,24 +76,35 @@ class Wants(WantTable):
         self._offers = offers
         self._providers = providers
         self._arrivals = arrivals
+        self._approve_above = approve_above
         self._clock = clock
         self._sleep = sleep
-        self._endings = Endings(providers, clock)
+        self._endings = Endings(providers, clock, now)
         self._loop = asyncio.get_running_loop()
         self._wake = Wake(sleep)
         self._stale: set[str] | None = None
         """What has changed since the last look; None: everything may have."""
         self._has_room = False
 
-    def quote(self, name: str) -> Quote:
-        """What it would take to get a package now. Blocks."""
-        return quote(name.strip(), self._offers, self._providers, self._store, self._endings.rates)
+    def quote(self, name: str, limit: float | None = None) -> Quote:
+        """What it would take to get a package now, at that many bytes a second or fewer. Blocks."""
+        rates = self._endings.rates
+        return quote(name.strip(), self._offers, self._providers, self._store, rates, limit)
 
     def look_again(self) -> None:
         """Whose documents count may have changed; from any thread."""
         with self._lock:
             self._stale = None
         self._wake.set()
+
+    def set_class(self, id: str, transfer_class: TransferClass) -> Want:
+        self._providers.release()  # another class may use other paths
+        return super().set_class(id, transfer_class)
+
+    def limits_changed(self) -> None:
+        """What waited for them is looked at; from any thread."""
+        self._providers.release()
+        self.look_again()
 
     async def run(self) -> None:
         """Until it is cancelled; transfers that it began end then."""
@@ -136,7 +149,9 @@ class Wants(WantTable):
                 self._has_room = False
                 for each in entries:
                     each.not_before, each.waits = 0.0, 0
-            turn = next_turn(entries, self._providers, self._peers.sessions(), self._clock())
+            turn = next_turn(
+                entries, self._providers, self._peers.sessions(), self._clock(), self._approve_above()
+            )
             for entry in turn.stops:
                 if entry.transfer is not None:
                     self._end(entry.transfer)
@@ -157,7 +172,8 @@ class Wants(WantTable):
                 if each.is_open and (stale is None or each.keys is None or not stale.isdisjoint(each.keys))
             ]
         found = await asyncio.to_thread(lambda: [self._found(each.row) for each in entries])
-        for entry, (offer, claims, here) in zip(entries, found, strict=True):
+        for entry, (offer, claims, here, missing) in zip(entries, found, strict=True):
+            entry.missing_bytes = missing
             entry.keys = keys_of(entry.row.name, offer, claims.values())
             if entry.transfer is not None:  # it goes on with what it has begun
                 if (
@@ -178,12 +194,16 @@ class Wants(WantTable):
             self._has_looked = True
             super()._look_again()
 
-    def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool]:
+    def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool, int]:
+        """What the name means, who holds it, whether it is here, and, where that matters, what is missing."""
         offer = self._offers.resolve(row.name, arch=row.arch, reference=row.reference)
         if offer is None:
-            return None, {}, self._store.package(parse_name(row.name)) is not None
+            return None, {}, self._store.package(parse_name(row.name)) is not None, 0
         here = self._store.package(offer.collection) is not None
-        return offer, self._providers.claims(offer.collection), here
+        above = self._approve_above()
+        matters = above is not None and offer.bytes > above and not (here or row.approved)
+        missing = missing_bytes(offer, self._store) if matters else 0
+        return offer, self._providers.claims(offer.collection), here, missing
 
     async def _settle(self, entry: Entry) -> None:
         """It came another way, or the program ended when it had come."""

@@ -18,6 +18,7 @@ from peat_sidecar.net.identity import endpoint_id, load_identity
 from peat_sidecar.net.interfaces import Connection, ConnectionStats, Endpoint, Stream
 from peat_sidecar.net.memory import MemoryConnection, MemoryEndpoint, MemoryNetwork
 from peat_sidecar.net.pool import Pool
+from peat_sidecar.net.routes import interface_towards, remote_ip
 from peat_sidecar.net.watchdog import Watchdog
 
 __all__ = [
@@ -39,5 +40,7 @@ __all__ = [
     "StreamStopped",
     "Watchdog",
     "endpoint_id",
+    "interface_towards",
     "load_identity",
+    "remote_ip",
 ]

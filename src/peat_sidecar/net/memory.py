@@ -35,7 +35,7 @@ class MemoryNetwork:
         self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
         self._stalled: set[tuple[EndpointId, EndpointId]] = set()
         self._killed: set[EndpointId] = set()
-        self._ports = itertools.count(40000)
+        self._numbers = itertools.count(1)
 
     def endpoint(
         self,
@@ -48,7 +48,8 @@ class MemoryNetwork:
     ) -> "MemoryEndpoint":
         """A new endpoint; an id that was killed or closed may come back."""
         self._killed.discard(id)
-        address = f"127.0.0.1:{next(self._ports)}"
+        number = next(self._numbers)
+        address = f"127.0.{number >> 8}.{number & 255}:4433"
         endpoint = MemoryEndpoint(
             self,
             id,

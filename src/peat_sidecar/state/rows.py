@@ -50,6 +50,8 @@ class WantRow:
     """What it is listed as; empty: what the records say."""
     done: bool = False
     last_error: str = ""
+    approved: bool = False
+    """It may be as large as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ CONNECTIONS = 8
 LONG_SECONDS = 0.08
 """A round trip from which on more connections are tried."""
 _LOOK_SECONDS = 2.0
+_LAST_SECONDS = 1.0
+"""Of a look, in which it is told whether more than a trickle comes: a limit may have been set meanwhile."""
 _PATIENCE_SECONDS = 1.0
 """How long who is idle leaves the others in peace."""
 _GAIN = 1.1
@@ -65,6 +67,7 @@ class LargeBlobs:
         """Of one stream."""
         self.came_bytes = 0
         """Verified."""
+        self._source = intake.progress.source(connection.remote_id)
         self._fault: PeatError | None = None
         """Of a connection that was added."""
 
@@ -124,7 +127,7 @@ class LargeBlobs:
         try:
             await asyncio.sleep(0)
             while not entering.done():
-                self._intake.progress.waiting_for = "its turn: others go first, or a limit holds"
+                self._intake.progress.held_back()
                 changing = asyncio.ensure_future(board.changed())
                 try:
                     await asyncio.wait(
@@ -183,6 +186,7 @@ class LargeBlobs:
                         if writing is not None:
                             await writing
                         self.came_bytes += len(run.data)
+                        self._source.done(len(run.data))
                         writing = asyncio.ensure_future(self._board.write(taken, run))
                         end = run.start + chunk_count(len(run.data))
                         if not taken.part.left - ChunkRanges.of(0, end):
@@ -206,8 +210,8 @@ class LargeBlobs:
             if not was_long:
                 await asyncio.sleep(_FIRST_BURST_SECONDS)
             while len(extra) + 1 < CONNECTIONS:
-                wire = self._intake.progress.wire_bytes
                 if is_trickle or not self._is_long():
+                    wire = self._intake.progress.wire_bytes
                     await asyncio.sleep(_LOOK_SECONDS)
                     is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * _LOOK_SECONDS
                     continue
@@ -216,12 +220,14 @@ class LargeBlobs:
                 for _ in range(min(CONNECTIONS - 1 - len(extra), len(extra) + 1)):
                     number = len(extra) + 1
                     extra.append(group.create_task(self._help(number), name="another connection"))
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(seconds - _LAST_SECONDS)
+                wire = self._intake.progress.wire_bytes
+                await asyncio.sleep(_LAST_SECONDS)
                 rate = (self.came_bytes - before) / seconds
                 if rate < best * _GAIN and len(extra) >= 3:
                     break
                 best = max(best, rate)
-                is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * seconds
+                is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * _LAST_SECONDS
 
     async def _shrink(self, extra: list[asyncio.Task[None]]) -> None:
         """Ends those that were added when next to nothing comes: a limit holds, and they would all fall
@@ -244,7 +250,9 @@ class LargeBlobs:
 
     async def _help(self, number: int) -> None:
         try:
-            await self._serve(await self._more(number))
+            connection = await self._more(number)
+            with self._source.connected():
+                await self._serve(connection)
         except PeerUnavailable:
             return  # the others go on
         except PeatError as error:

@@ -116,7 +116,7 @@ async def test_names(tmp_path: Path) -> None:
         for name in (str(package.root.digest), str(package.collection), f"{REF}@{package.root.digest}"):
             b.p.wants.add(name)
             await wanted(b, name, "done")
-        for wrong in ("", " ", "a\nb", "x" * 600):
+        for wrong in ("", " ", "a\nb", "x y", "x" * 600):
             with pytest.raises(ConfigError):
                 b.p.wants.add(wrong)
         with pytest.raises(ConfigError):
@@ -586,6 +586,9 @@ async def test_a_quote(tmp_path: Path) -> None:
         known = b.p.wants.quote(other)
         assert known.rate > 0
         assert known.eta_seconds == pytest.approx(known.missing_bytes / known.rate)
+        assert known.free_bytes > 0
+        assert b.p.wants.quote(other, 10.0).eta_seconds == pytest.approx(known.missing_bytes / 10)
+        assert b.p.wants.quote(other, 1e15).eta_seconds == pytest.approx(known.eta_seconds)
 
 
 async def test_done_wants_are_forgotten_in_the_end(tmp_path: Path) -> None:

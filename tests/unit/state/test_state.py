@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,20 @@ def test_wants_come_in_the_order_of_their_making(tmp_path: Path) -> None:
         assert [row.id[0] for row in state.wants()] == ["c", "b", "a"]
 
 
+def test_a_file_of_an_earlier_program_gets_what_it_lacks(tmp_path: Path) -> None:
+    with State.open(tmp_path / "state.db") as state:
+        fill(state)
+    database = sqlite3.connect(tmp_path / "state.db")
+    database.execute("ALTER TABLE wants DROP COLUMN approved")
+    database.commit()
+    database.close()
+    with State.open(tmp_path / "state.db") as state:
+        require_filled(state)
+        state.put_want(replace(WANT, approved=True))
+    with State.open(tmp_path / "state.db") as state:
+        assert [row.approved for row in state.wants()] == [True]
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with State.open(tmp_path / "state.db"), pytest.raises(ConfigError, match="in use by another process"):
         State.open(tmp_path / "state.db")
@@ -141,8 +156,8 @@ def test_a_row_that_makes_no_sense_hides_no_other(tmp_path: Path) -> None:
         fill(state)
     database = sqlite3.connect(path)
     database.execute("INSERT INTO bans VALUES (x'0102', 'short', 1.0)")
-    database.execute("INSERT INTO wants VALUES ('x', 'n', 'no class', 'user', 1.0, '', '', '', 0, '')")
-    database.execute("INSERT INTO wants VALUES ('y', 'n', 'high', 'nobody', 1.0, '', '', '', 0, '')")
+    database.execute("INSERT INTO wants VALUES ('x', 'n', 'no class', 'user', 1.0, '', '', '', 0, '', 0)")
+    database.execute("INSERT INTO wants VALUES ('y', 'n', 'high', 'nobody', 1.0, '', '', '', 0, '', 0)")
     database.execute("INSERT INTO exports VALUES ('x', 'no digest', 't', 1.0, 0, 0, '')")
     database.commit()
     database.close()
