@@ -78,7 +78,7 @@ class Fetch:
     """Called when it takes long and something has come, again and again."""
     others: Callable[[], Sequence[Holder]]
     """Holders beside it that are connected and can be asked now."""
-    sources: Sources = field(default_factory=Sources)
+    sources: Sources = field(default_factory=lambda: Sources(spread=True))
     helpers: list[Holder] = field(default_factory=list)
     """Holders beside it that are asked as well."""
     gained: bool = False
