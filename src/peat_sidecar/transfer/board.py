@@ -66,7 +66,8 @@ class Board:
     takers: int = 0
     """How many streams take parts."""
     fault: PeatError | None = None
-    """What ends the whole fetch, whoever is asked: content that is not what its digest says."""
+    """What ends the whole fetch, whoever is asked: content that is not what its digest says, or a store that
+    cannot publish it."""
     _wants: Iterator[Want] = field(init=False)
     _coming: list[Coming] = field(default_factory=list)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -183,8 +184,10 @@ class Board:
         try:
             await in_thread(coming.partial.finish)
             self.progress.done_blobs += 1
-        except IntegrityError as error:
-            self.fault = IntegrityError(f"blob {coming.want.hash} was named for another: {error}")
+        except PeatError as error:
+            self.fault = error
+            if isinstance(error, IntegrityError):
+                self.fault = IntegrityError(f"blob {coming.want.hash} was named for another: {error}")
             raise self.fault from None
         finally:
             coming.publishing = False

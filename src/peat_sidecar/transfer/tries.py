@@ -160,13 +160,13 @@ class _Crew:
         """Until everything is here. Raises what is wrong with the content or with this side, and when no peer
         is left and none is waited for, the first peer's error.
         """
-        while not self._board.is_done:
+        while self._board.fault is None and not self._board.is_done:
             self._engage()
             if not self._at_work and not self._sources.patient:
                 raise _first_to_tell(self._errors)
             await self._something()
-            if self._board.fault is not None:
-                raise self._board.fault
+        if self._board.fault is not None:  # its blob is off the board, and lacks nothing any more
+            raise self._board.fault
 
     async def close(self) -> None:
         """Ends all of them."""
