@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
 
 from peat_sidecar.bao import Verified
-from peat_sidecar.errors import IntegrityError, PeatError, Refused
+from peat_sidecar.errors import PeatError, Refused
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
+from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.division import MOST_CHUNKS, Division, Part
 from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
@@ -182,13 +183,12 @@ class Board:
             return
         coming.publishing = True
         try:
-            await in_thread(coming.partial.finish)
+            with misnaming(f"blob {coming.want.hash} was named for another"):
+                await in_thread(coming.partial.finish)
             self.progress.done_blobs += 1
         except PeatError as error:
             self.fault = error
-            if isinstance(error, IntegrityError):
-                self.fault = IntegrityError(f"blob {coming.want.hash} was named for another: {error}")
-            raise self.fault from None
+            raise
         finally:
             coming.publishing = False
             self._coming.remove(coming)
