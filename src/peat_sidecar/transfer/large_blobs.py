@@ -16,8 +16,9 @@ from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.transfer.answers import Asking, Pace
 from peat_sidecar.transfer.board import Board, Taken
 from peat_sidecar.transfer.division import count
+from peat_sidecar.transfer.intake import Intake
+from peat_sidecar.transfer.lanes import Passage
 from peat_sidecar.transfer.live_maps import LiveMaps
-from peat_sidecar.transfer.shaping import Intake, Passage
 from peat_sidecar.transfer.sharing import end, share, until
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ErrorCode, Get, RangesSeq
