@@ -6,9 +6,6 @@ that was signed last, so that a later roster is newer even where the admin's clo
 """
 
 import json
-import os
-import secrets
-import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -35,6 +32,7 @@ from peat_sidecar.mesh.roster import (
     sign_roster,
 )
 from peat_sidecar.records import Signer
+from peat_sidecar.secret_files import read_secret, write_whole
 
 _APP_ID_LIMIT = 128
 _KEY_LIMIT_BYTES = 4096
@@ -207,19 +205,10 @@ def read_text(path: Path) -> bytes:
 
 def load_key(path: Path) -> Signer:
     """The admin's key. `ConfigError` when it is none, or others than its owner can read it."""
+    remedy = f"run: chmod 600 {path}, and make another key if someone may have copied it"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigError(f"the admin key {path} is no regular file; name another one")
-            if status.st_mode & 0o077:
-                raise ConfigError(
-                    f"the admin key {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o});"
-                    f" run: chmod 600 {path}, and make another key if someone may have copied it"
-                )
-            text = file.read(_KEY_LIMIT_BYTES)
-    except OSError as error:
+        text = read_secret(path, "the admin key", remedy, _KEY_LIMIT_BYTES)
+    except FileNotFoundError as error:
         raise ConfigError(f"the admin key {path} cannot be read: {error.strerror}") from None
     try:
         key = load_pem_private_key(text, None)
@@ -242,23 +231,8 @@ def _create_key(path: Path) -> bool:
 
 
 def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Complete or not at all, also when the machine stops: a temporary file beside it, then a rename."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(descriptor)
-            os.rename(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(path, text.encode(), mode=mode)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; name a place that can") from None
 

@@ -48,7 +48,7 @@ class WantTable:
         is wanted already keeps the better class. `ConfigError`; `Refused` when there are too many.
         """
         name = name.strip()
-        if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        if not name or len(name) > _NAME_LIMIT or not name.isprintable() or " " in name:
             raise ConfigError(f"{name[:80]!r} is no name of a package; give a reference, a digest or a hash")
         if export_to:
             target_of(reference or name, export_to, _NO_ROOT)

@@ -6,9 +6,7 @@ be one of them). Unix sockets need none of this: their file is readable by the d
 """
 
 import ipaddress
-import os
 import secrets
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,8 +15,10 @@ from connectrpc.code import Code
 
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.rpc.asgi import App, Receive, Scope, Send, header, refuse
+from peat_sidecar.secret_files import read_secret, write_whole
 
 _TOKEN_BYTES = 32
+_ANEW = "delete it and start again: a new one is made"
 _PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -79,35 +79,15 @@ def load_token(path: Path) -> str:
     """
     try:
         if not path.exists():
-            _write_token(path)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, encoding="ascii", errors="replace") as file:
-            status = os.fstat(descriptor)
-            token = file.read(4096).strip()
+            token = secrets.token_urlsafe(_TOKEN_BYTES)
+            write_whole(path, f"{token}\n".encode(), mode=0o600, replace=False)
+        content = read_secret(path, "the API's token", _ANEW, 4096)
     except OSError as error:
         raise ConfigError(f"the API's token {path} cannot be used: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
-        raise ConfigError(
-            f"the API's token {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o});"
-            " delete it and start again: a new one is made"
-        )
+    token = content.decode("ascii", "replace").strip()
     if len(token) < _TOKEN_BYTES or not token.isascii() or not token.isprintable():
-        raise ConfigError(f"the API's token {path} is damaged; delete it and start again: a new one is made")
+        raise ConfigError(f"the API's token {path} is damaged; {_ANEW}")
     return token
-
-
-def _write_token(path: Path) -> None:
-    """As a whole or not at all: a temporary file, then a rename."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _host_of(url: str) -> str | None:

@@ -116,7 +116,7 @@ async def test_names(tmp_path: Path) -> None:
         for name in (str(package.root.digest), str(package.collection), f"{REF}@{package.root.digest}"):
             b.p.wants.add(name)
             await wanted(b, name, "done")
-        for wrong in ("", " ", "a\nb", "x" * 600):
+        for wrong in ("", " ", "a\nb", "x y", "x" * 600):
             with pytest.raises(ConfigError):
                 b.p.wants.add(wrong)
         with pytest.raises(ConfigError):
