@@ -66,7 +66,9 @@ class Emulator:
         """Until stdin is closed."""
         while True:
             self._deliver()
-            select.select([self._poll], [], [], self._patience())  # a poll's time-out is in whole milliseconds
+            select.select(
+                [self._poll], [], [], self._patience()
+            )  # a poll's time-out is in whole milliseconds
             for descriptor, _ in self._poll.poll(0):
                 if descriptor == 0:
                     line = sys.stdin.buffer.readline()
