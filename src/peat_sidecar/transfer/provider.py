@@ -37,8 +37,8 @@ from peat_sidecar.wire import (
 
 REQUEST_SECONDS = 60.0
 """How long a request may take to come; ours have under 40 KB."""
-ANSWERS_PER_PEER = 8
-ANSWERS = 48
+ANSWERS_PER_PEER = 16
+ANSWERS = 96
 """In all, so that a few peers on slow links keep nobody else waiting. Each holds up to two pieces here and
 1.25 MB in the transport."""
 OBSERVERS_PER_CONNECTION = 32
