@@ -24,7 +24,7 @@ help:
 	@echo "make test    all tests; as root it installs the tools they need by apt"
 	@echo "make check   ruff, ruff format, mypy --strict, and the rule of who imports whom"
 	@echo "make bench   speeds beside their peers on this machine, measured in the same run"
-	@echo "make bench-lab   content over links that lose, delay and break, beside Rust, curl and skopeo; needs root"
+	@echo "make bench-lab  links that lose, delay, throttle and break, beside Rust, curl and skopeo; needs root"
 	@echo "make lab     hosts in network namespaces, joined by links that lose, delay and break; needs root"
 	@echo "make clean   removes everything that the above made"
 

@@ -90,12 +90,10 @@ async def _interrupted(
 
 
 async def _until_came(getter: Sidecar, id: str, wire_bytes: int | None) -> None:
-    """Or until it is done; `RuntimeError` when it fails, `TimeoutError` when nothing goes on."""
+    """Or until it is done; `TimeoutError` when nothing goes on."""
     async with asyncio.timeout(_GIVE_UP_SECONDS):
         while True:
             now = await moved(getter, id)
             if now.state == "DONE" or (wire_bytes is not None and now.wire_bytes >= wire_bytes):
                 return
-            if now.state != "RUNNING":
-                raise RuntimeError(f"the transfer ended: {now.state} {now.error}")
             await asyncio.sleep(_LOOK_SECONDS)
