@@ -33,6 +33,7 @@ from peat_sidecar.app.process import (
     raise_file_limit,
     spare_the_collector,
 )
+from peat_sidecar.classes import TransferClass
 from peat_sidecar.config import Settings
 from peat_sidecar.confined import Roots
 from peat_sidecar.ids import EndpointId
@@ -168,7 +169,7 @@ class _Daemon:
             import_roots=Roots(settings.import_roots, option="--import-root"),
             export_roots=Roots(settings.export_roots, option="--export-root"),
             registries=ground.registries,
-            metrics=_metrics(provider),
+            metrics=_metrics(provider, shaper),
             records=records,
             syncer=syncer,
             trust=trust,
@@ -249,9 +250,15 @@ def _registries(settings: Settings) -> RegistryOptions:
     )
 
 
-def _metrics(provider: Provider) -> Metrics:
+def _metrics(provider: Provider, shaper: Shaper) -> Metrics:
     metrics = Metrics()
     metrics.counter("provider_sent_bytes", "Bytes of answers to peers.", lambda: provider.sent_bytes)
+    metrics.counters(
+        "fetched_wire_bytes",
+        "Bytes of answers from peers, by the class of what was fetched.",
+        "class",
+        lambda: {each.value: shaper.down.heard_bytes[each] for each in TransferClass},
+    )
     metrics.counter("provider_answered", "Requests of peers that were answered.", lambda: provider.answered)
     metrics.counter("provider_refused", "Requests of peers that were not.", lambda: provider.refused)
     return metrics

@@ -22,6 +22,7 @@ from peat_sidecar.cli import (
     sync,
     transfers,
     wants,
+    watch,
 )
 from peat_sidecar.cli.blobs import blobs
 from peat_sidecar.cli.exit_codes import exit_code_table
@@ -207,6 +208,13 @@ _transfers = _group(
 _add("list", transfers.list_, "peat-sidecar transfers list", to=_transfers)
 _add("watch", transfers.watch, "peat-sidecar transfers watch 0123456789abcdef", to=_transfers)
 _add("cancel", transfers.cancel, "peat-sidecar transfers cancel 0123456789abcdef", to=_transfers)
+_add(
+    "watch",
+    watch.watch,
+    "peat-sidecar watch",
+    "peat-sidecar watch --once",
+    "peat-sidecar watch -o json | jq -r '.transfers[]?.subject'",
+)
 _add("status", nodes.status, "peat-sidecar status", "peat-sidecar status -o json | jq -r .endpointAddr")
 _peers = _group(
     "peers",

@@ -20,6 +20,7 @@ from peat_sidecar.cli.printing import (
     word,
 )
 from peat_sidecar.cli.session import Session, asks_daemon
+from peat_sidecar.rate import format_rate
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `peat-sidecar wants` lists it.")]
 Name = Annotated[
@@ -111,9 +112,14 @@ def quote(session: Session, name: Name) -> None:
     providers: list[Json] = answer.get("providers", [])
     eta, rate = answer.get("etaSeconds", 0.0), answer.get("bytesPerSecond", 0.0)
     whole = f"{size(answer.get('missingBytes'))} missing of {size(answer.get('totalBytes'))}"
+    limit, free = answer.get("limitBytesPerSecond", 0.0), number(answer.get("freeBytes"))
     parts = [whole, plural(len(providers), "peer")]
-    parts += [f"{duration(eta)} at {size(round(rate))}/s"] if eta else []
+    parts += [f"{duration(eta)} at {size(round(min(rate or limit, limit or rate)))}/s"] if eta else []
     print_text(", ".join(parts))
+    if limit and (not rate or limit < rate):
+        print_text(f"a limit of {format_rate(limit)} holds; `peat-sidecar limits` shows it")
+    room = "enough" if free >= number(answer.get("missingBytes")) else "too little"
+    print_text(f"{size(free)} free on the disk, {room}")
     print_pairs(
         [
             (title, value)

@@ -64,8 +64,16 @@ class Quote:
     providers: tuple[ProviderInfo, ...]
     rate: float
     """Bytes a second that were observed with one of them; 0 while none were."""
-    eta_seconds: float
-    """0 while it cannot be told."""
+    limit: float | None
+    """What limits leave of it; None where there are none."""
+    free_bytes: int
+    """Room on the disk."""
+
+    @property
+    def eta_seconds(self) -> float:
+        """At the rate that limits leave; 0 while it cannot be told."""
+        rate = self.rate if self.limit is None else min(self.rate or self.limit, self.limit)
+        return self.missing_bytes / rate if rate > 0 else 0.0
 
 
 @dataclass(slots=True)

@@ -74,6 +74,13 @@ class WantTable:
         self._look_again()
         return entry.view()
 
+    def waiting(self, limit: int) -> tuple[list[Want], int]:
+        """Open ones that nothing is fetched for, the first by class and age; how many more there are."""
+        with self._lock:
+            found = [each for each in self._entries.values() if each.is_open and each.transfer is None]
+            found.sort(key=lambda each: (each.row.transfer_class.rank, each.row.created_at))
+            return [each.view() for each in found[:limit]], max(0, len(found) - limit)
+
     def list(self) -> list[Want]:
         """Open ones and the last that are done, the oldest first."""
         with self._lock:

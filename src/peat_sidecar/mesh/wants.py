@@ -83,9 +83,10 @@ class Wants(WantTable):
         """What has changed since the last look; None: everything may have."""
         self._has_room = False
 
-    def quote(self, name: str) -> Quote:
-        """What it would take to get a package now. Blocks."""
-        return quote(name.strip(), self._offers, self._providers, self._store, self._endings.rates)
+    def quote(self, name: str, limit: float | None = None) -> Quote:
+        """What it would take to get a package now, at that many bytes a second or fewer. Blocks."""
+        rates = self._endings.rates
+        return quote(name.strip(), self._offers, self._providers, self._store, rates, limit)
 
     def look_again(self) -> None:
         """Whose documents count may have changed; from any thread."""

@@ -40,6 +40,11 @@ class Rates:
             for rate in (self.up, self.down, self.total, *self.peers.values(), *self.classes.values())
         )
 
+    def of_fetch(self, transfer_class: TransferClass) -> float | None:
+        """What is left of the way in for a class alone, whoever it is fetched from."""
+        rates = (self.down, self.total, self.classes.get(transfer_class))
+        return min((rate for rate in rates if rate is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -66,7 +66,9 @@ class WantCalls:
         self, request: pb.QuoteRequest, ctx: RequestContext[pb.QuoteRequest, pb.QuoteResponse], /
     ) -> pb.QuoteResponse:
         name = str(parse_package_name(request.name))
-        quote = await asyncio.to_thread(self._parts.wants.quote, name)
+        rates = self._parts.limiter.shaper.rates
+        limit = rates.of_fetch(TransferClass.NORMAL)
+        quote = await asyncio.to_thread(self._parts.wants.quote, name, limit)
         if quote.root is None:
             raise NotFound(
                 f"nobody whose record counts here offers {name[:200]!r}; want it, and it is waited for"

@@ -85,6 +85,11 @@ class Getter:
         sources = self._sources.get(blob_hash)
         return sources.current if sources is not None else []
 
+    def progress_of(self, blob_hash: BlobHash) -> Progress | None:
+        """Of the transfer that is at work on that blob now."""
+        _, progress = self._active.get(blob_hash, (None, None))
+        return progress
+
     async def fetch_package(
         self,
         collection: BlobHash,

@@ -74,6 +74,7 @@ class LargeBlobs:
         """Of one stream."""
         self.came_bytes = 0
         """Verified."""
+        self._source = intake.progress.source(connection.remote_id)
         self._fault: PeatError | None = None
         """Of a connection that was added."""
 
@@ -128,7 +129,7 @@ class LargeBlobs:
         try:
             await asyncio.sleep(0)
             while not entering.done():
-                self._intake.progress.waiting_for = "its turn: others go first, or a limit holds"
+                self._intake.progress.held_back()
                 changing = asyncio.ensure_future(board.changed())
                 try:
                     await asyncio.wait(
@@ -186,6 +187,7 @@ class LargeBlobs:
                         if writing is not None:
                             await writing
                         self.came_bytes += len(run.data)
+                        self._source.done(len(run.data))
                         writing = asyncio.ensure_future(self._board.write(taken, run))
                         end = run.start + chunk_count(len(run.data))
                         if not taken.part.left - ChunkRanges.of(0, end):
@@ -250,7 +252,9 @@ class LargeBlobs:
     async def _help(self, number: int, extra: dict[int, asyncio.Task[None]]) -> None:
         """One that falls silent makes room for another; the rest go on."""
         try:
-            await self._serve(await self._more(number), 1)
+            connection = await self._more(number)
+            with self._source.connected():
+                await self._serve(connection, 1)
         except PeerUnavailable:
             return
         except PeatError as error:

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -56,6 +57,8 @@ class Lane:
         self.gate = gate
         self.clock = clock
         self.under_way: set[Passage] = set()
+        self.heard_bytes: Counter[TransferClass] = Counter()
+        """Of answers, by the class of what asked."""
         self._waiting: dict[Request, asyncio.Future[bool]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -134,6 +137,8 @@ class Passage:
         link.came_in(size)
         link.passages.add(self)
         lane.under_way.add(self)
+        self._source = progress.source(link.peer)
+        self._source.asked()
 
     @property
     def most_bytes(self) -> int | None:
@@ -153,8 +158,8 @@ class Passage:
     def heard(self, size: int) -> None:
         """Bytes have come on the stream, whatever they are worth."""
         self.came += size
-        self._progress.wire_bytes += size
-        self._progress.waiting_for = ""
+        self._progress.heard(self._link.peer, size)
+        self._lane.heard_bytes[self.flow.transfer_class] += size
         self._lane.moved(self.flow)
 
     def end(self) -> None:
@@ -162,6 +167,7 @@ class Passage:
         if self in self._lane.under_way:
             self._lane.under_way.discard(self)
             self._link.passages.discard(self)
+            self._source.answered()
             self._count(self.came - self.size)
             self._lane.pump()
 

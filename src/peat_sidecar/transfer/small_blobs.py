@@ -81,7 +81,9 @@ class SmallBlobs:
     async def _put(self, arrived: Sequence[tuple[Want, bytes]]) -> None:
         items = [(data, want.digest, want.media_type) for want, data in arrived]
         await in_thread(self._store.put_many, items)
-        self._progress.done_bytes += sum(want.size for want, _ in arrived)
+        size = sum(want.size for want, _ in arrived)
+        self._progress.done_bytes += size
+        self._progress.source(self._connection.remote_id).done(size)
         self._progress.done_blobs += len(arrived)
 
 

@@ -69,7 +69,7 @@ class Tries:
             try:
                 connection = await self._pool.connection(peer, ALPN)
                 met = True
-                with blaming(peer):
+                with blaming(peer), progress.source(peer.endpoint_id).connected():
                     return await work(connection)
             except StreamReset as reset:
                 if reset.code != ErrorCode.INTERNAL:
@@ -90,6 +90,7 @@ class Tries:
             elif hurried:
                 raise failure
             furthest = max(furthest, wire)
+            progress.lost(peer.endpoint_id, str(failure))
             progress.waiting_for = f"{failure}; trying again"
             await patience.bear(failure, reached=connection is not None)
 
@@ -103,6 +104,7 @@ class Tries:
                     return await self.one(peer, progress, work, hurried=len(peers) > 1)
                 except (PeerUnavailable, NotFound, *_PEERS_FAULTS) as error:
                     sources.faults[peer.endpoint_id] = error
+                    progress.left(peer.endpoint_id, str(error), lacks=isinstance(error, NotFound))
                     errors.append(error)
             if not sources.patient:
                 raise errors[0] if errors else PeerUnavailable("no peer is known that could be asked")
@@ -212,9 +214,16 @@ class _Crew:
             raise error
         if isinstance(error, PeatError):
             self._sources.faults[peer] = error
+            self._tell(peer, error, is_lie=is_lie)
             self._errors.insert(0 if is_lie else len(self._errors), error)
         waits = _AGAIN_SECONDS if self._sources.patient else float("inf")
         self._away[peer] = asyncio.get_running_loop().time() + waits
+
+    def _tell(self, peer: EndpointId, error: PeatError, *, is_lie: bool) -> None:
+        if is_lie:
+            self._progress.banned(peer, str(error))
+        else:
+            self._progress.left(peer, str(error), lacks=isinstance(error, NotFound))
 
     def _why_not(self) -> PeatError:
         if self._errors:

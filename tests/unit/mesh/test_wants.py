@@ -586,6 +586,9 @@ async def test_a_quote(tmp_path: Path) -> None:
         known = b.p.wants.quote(other)
         assert known.rate > 0
         assert known.eta_seconds == pytest.approx(known.missing_bytes / known.rate)
+        assert known.free_bytes > 0
+        assert b.p.wants.quote(other, 10.0).eta_seconds == pytest.approx(known.missing_bytes / 10)
+        assert b.p.wants.quote(other, 1e15).eta_seconds == pytest.approx(known.eta_seconds)
 
 
 async def test_done_wants_are_forgotten_in_the_end(tmp_path: Path) -> None:
