@@ -14,7 +14,7 @@ SIZE = 600_000
     ("rate_bits", "least", "most"),
     [
         pytest.param(256e3, 4, 4, id="thin: a connection more would leave each too little on its way"),
-        pytest.param(4e6, 5, 12, id="wide: each has enough"),
+        pytest.param(4e6, 5, 15, id="wide: each has enough"),
     ],
 )
 async def test_a_long_path_gets_as_many_connections_as_it_can_fill(
