@@ -39,7 +39,7 @@ from peat_sidecar.confined import Roots
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh import Syncer, Trust
 from peat_sidecar.metrics import Metrics
-from peat_sidecar.net import IrohEndpoint, Pool
+from peat_sidecar.net import IrohEndpoint, Pool, watch_network
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
 from peat_sidecar.rpc import Application, Listener, Node, NodePhase, Parts, Server, open_listeners
@@ -129,6 +129,7 @@ class _Daemon:
         stack.push_async_callback(endpoint.close)
         pool = Pool(endpoint)
         stack.push_async_callback(pool.close)
+        stack.callback(watch_network(pool.returns.network_changed))
         stack.callback(follow_roster(trust, peers))
         agent_id = agent_id_of(settings, identity.signer.id)
         await asyncio.to_thread(records.claim, agent_id)
@@ -151,6 +152,7 @@ class _Daemon:
             importer=Importer(store),
             exporter=Exporter(store),
             getter=Getter(store, pool, shaper=shaper),
+            limiter=limiter,
             registries=_registries(settings),
             agent_id=agent_id,
             formation=formation,

@@ -29,7 +29,7 @@ def quote(
     if offer is None:
         return Quote(name, None, None, 0, 0, (), 0.0, limit, 0)
     holders = providers.holders(offer.collection)
-    missing = max(0, offer.bytes - _present(offer, store))
+    missing = missing_bytes(offer, store)
     connected = [rates[each.endpoint_id] for each in holders if each.connected and each.endpoint_id in rates]
     known = [rates[each.endpoint_id] for each in holders if each.endpoint_id in rates]
     rate = max(connected or known or list(rates.values())[-1:], default=0.0)
@@ -44,6 +44,11 @@ def quote(
         limit,
         store.usage().free_bytes,
     )
+
+
+def missing_bytes(offer: Offer, store: Store) -> int:
+    """Of a package that is not here; blocks."""
+    return max(0, offer.bytes - _present(offer, store))
 
 
 def _present(offer: Offer, store: Store) -> int:

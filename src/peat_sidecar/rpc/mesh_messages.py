@@ -95,6 +95,7 @@ def want_message(want: Want) -> pb.Want:
         arch=want.arch,
         export_to=want.export_to,
         reference=want.reference,
+        deadline=want.deadline,
     )
 
 

@@ -31,7 +31,13 @@ class WantCalls:
             )
         transfer_class = parse_class(request.transfer_class) or TransferClass.NORMAL
         want = await asyncio.to_thread(
-            self._parts.wants.add, name, transfer_class, arch=request.arch, export_to=request.export_to
+            self._parts.wants.add,
+            name,
+            transfer_class,
+            arch=request.arch,
+            export_to=request.export_to,
+            approved=request.approved,
+            deadline_seconds=request.deadline_seconds,
         )
         return pb.AddWantResponse(want=want_message(want))
 
@@ -49,6 +55,15 @@ class WantCalls:
     ) -> pb.CancelWantResponse:
         want = await asyncio.to_thread(self._parts.wants.cancel, request.id)
         return pb.CancelWantResponse(want=want_message(want))
+
+    async def approve_want(
+        self,
+        request: pb.ApproveWantRequest,
+        ctx: RequestContext[pb.ApproveWantRequest, pb.ApproveWantResponse],
+        /,
+    ) -> pb.ApproveWantResponse:
+        want = await asyncio.to_thread(self._parts.wants.approve, request.id)
+        return pb.ApproveWantResponse(want=want_message(want))
 
     async def set_want_class(
         self,

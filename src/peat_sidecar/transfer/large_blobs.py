@@ -11,13 +11,12 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from peat_sidecar.errors import PeatError, PeerUnavailable
-from peat_sidecar.ids import BlobHash
 from peat_sidecar.net import Connection, StreamReset
 from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.transfer.answers import Asking, Pace
 from peat_sidecar.transfer.board import Board, Taken
 from peat_sidecar.transfer.division import count
-from peat_sidecar.transfer.holdings import whole_groups
+from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.shaping import Intake, Passage
 from peat_sidecar.transfer.sharing import end, share, until
 from peat_sidecar.transfer.wants import Want
@@ -37,6 +36,8 @@ _LEAST_WINDOW_BYTES = 8 << 10
 (measured at 256 kbit/s, 600 ms and 2 % loss: two connections 83 % of the link, four 81 %, eight 77 %).
 """
 _LOOK_SECONDS = 2.0
+_LAST_SECONDS = 1.0
+"""Of a look, in which it is told whether more than a trickle comes: a limit may have been set meanwhile."""
 _PATIENCE_SECONDS = 1.0
 """How long who is idle leaves the others in peace."""
 _GAIN = 1.1
@@ -68,8 +69,8 @@ class LargeBlobs:
         self._connection = connection
         self._more = more
         self._intake = intake
-        self._held: dict[BlobHash, ChunkRanges] = {}
-        """What the peer says that it holds, of blobs of which it lacks a part."""
+        self._maps = LiveMaps(board.tell)
+        """Of blobs of which the peer lacks a part."""
         self._rate: float | None = None
         """Of one stream."""
         self.came_bytes = 0
@@ -81,10 +82,15 @@ class LargeBlobs:
     async def fetch(self) -> None:
         """Takes part after part, until there is none that this peer holds."""
         growing = asyncio.create_task(self._grow(), name="add connections")
+        self._board.maps.append(self._maps)
         try:
             await self._serve(self._connection, STREAMS)
         finally:
-            await end([growing])
+            self._board.maps.remove(self._maps)
+            try:
+                await end([growing])
+            finally:
+                await self._maps.close()
 
     async def _serve(self, connection: Connection, streams: int) -> None:
         pace = Pace()
@@ -114,7 +120,7 @@ class LargeBlobs:
                     passage.resize(count(taken.ranges) * _CHUNK_WIRE_BYTES)
                     return taken, passage
                 passage.end()
-            if board.is_done or not board.is_busy:
+            if board.is_done or not (board.is_busy or self._maps.is_growing):
                 return None
             # What is slow is taken over when it shows, which is no change.
             with contextlib.suppress(TimeoutError):
@@ -148,24 +154,25 @@ class LargeBlobs:
                 await _given_up(entering)
 
     def _holds(self, want: Want) -> ChunkRanges:
-        return self._held.get(want.hash, _EVERYTHING)
+        held = self._maps.get(want.hash)
+        return _EVERYTHING if held is None else held
 
     async def _fetch_part(self, connection: Connection, taken: Taken, passage: Passage, pace: Pace) -> None:
         clock = asyncio.get_running_loop().time
         before, began = taken.part.came, clock()
         want = taken.blob.want
-        was_told = want.hash in self._held
+        was_told = want.hash in self._maps
         try:
             if passage.over.is_set():
                 taken.over.set()
             passage.over = taken.over
             await until(taken.over, self._fetch_ranges(connection, taken, passage, pace))
         except StreamReset as reset:
-            # asked once: a peer could claim something else each time
+            # a part was asked for only where it said that it holds it
             if reset.code != ErrorCode.INTERNAL or was_told:
                 raise
-            if want.hash not in self._held:
-                self._held[want.hash] = await whole_groups(connection, want.hash, want.size)
+            if want.hash not in self._maps:
+                await self._maps.ask(connection, want)
         finally:
             passage.end()
             came = taken.part.came - before
@@ -212,21 +219,23 @@ class LargeBlobs:
             best, is_filled, is_trickle = 0.0, True, False
             shortest = self._round_trip()
             while True:
-                wire, before, some = self._intake.progress.wire_bytes, self.came_bytes, len(extra)
+                before, some = self.came_bytes, len(extra)
                 if is_filled and not is_trickle and self._is_long():
                     more = some + 1 if some or shortest < LONG_SECONDS else _FIRST_ADDED
                     free = [number for number in range(1, CONNECTIONS) if number not in extra]
                     for number in free[:more]:
                         extra[number] = group.create_task(self._help(number, extra))
                 seconds = max(_LOOK_SECONDS, 4 * self._round_trip())
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(seconds - _LAST_SECONDS)
+                wire = self._intake.progress.wire_bytes
+                await asyncio.sleep(_LAST_SECONDS)
                 rate = (self.came_bytes - before) / seconds
                 shortest = min(shortest, self._round_trip())
                 if len(extra) > max(some, 2) and shortest < LONG_SECONDS and rate < best * _GAIN:
                     break
                 best = max(best, rate)
                 is_filled = rate * shortest >= _LEAST_WINDOW_BYTES * (len(extra) + 1)
-                is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * seconds
+                is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * _LAST_SECONDS
 
     async def _shrink(self, extra: dict[int, asyncio.Task[None]]) -> None:
         """Ends those that were added when next to nothing comes: a limit holds, and they would all fall

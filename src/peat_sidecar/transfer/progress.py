@@ -15,6 +15,8 @@ class Progress:
 
     transfer_class: TransferClass = TransferClass.HIGH
     """Of a fetch: what goes first. It may change on the way."""
+    approve_above: int | None = None
+    """How many bytes a fetch may lack without having been approved; None: any number."""
     total_bytes: int = 0
     """0 while it is not known."""
     done_bytes: int = 0

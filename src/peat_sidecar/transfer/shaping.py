@@ -7,6 +7,7 @@ and charged as well, so that limits hold at the interface.
 
 import asyncio
 import itertools
+import math
 import time
 import weakref
 from collections import Counter
@@ -16,9 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from peat_sidecar.classes import TransferClass
+from peat_sidecar.errors import PeerUnavailable
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.net import Connection
 from peat_sidecar.rate import Backlog, Flow, Gate, Limits, Rates, Request, Shared, Tally
+from peat_sidecar.transfer.budget_keeper import BudgetKeeper
 from peat_sidecar.transfer.progress import Progress
 
 LOOK_SECONDS = 0.2
@@ -32,6 +35,8 @@ PIECE_SECONDS = 0.25
 LEAST_PIECE_BYTES = 64
 """At 1 kbit/s one is on the wire in a second, headers and all: two streams are not taken for silent."""
 TRICKLE_BYTES_PER_SECOND = 4 << 10
+_PASSED_OVER_SECONDS = 10.0
+"""Twice a getter's patience: it has given the answer up, which only a write would tell."""
 PIECE_BYTES = 1 << 18
 """What a stream takes in one write."""
 _ROUND_SECONDS = 2.0
@@ -43,9 +48,13 @@ _FAST_LOOK_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 0.05
 _SHORTEST_PAUSE_SECONDS = 0.004
 _DATAGRAM_BYTES = 1200
-_DEBT_SECONDS = 1.0
-"""How long answers wait at most because of what went beside: a handshake has 7 KB, a minute's worth at
-1 kbit/s, and getters bear five seconds of silence."""
+_BESIDE_SHARE = 0.5
+"""Of a rate, from which what went beside is paid: a handshake has 7 KB, a minute's worth at 1 kbit/s, and
+getters bear five seconds of silence."""
+_OWED_SECONDS = 60.0
+"""What went beside more than that is forgotten."""
+REQUESTS_PER_PEER = 16
+"""At once, of all transfers: a peer answers some more, and those that it does not answer look silent."""
 _SETTLING_SECONDS = 2.5
 """After a change what had been let through before it may still go."""
 
@@ -75,6 +84,7 @@ class Lane:
             granted: bool = await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.result():
+                self.gate.ended(flow)
                 self.gate.correct(flow, -size, self.clock())
             else:
                 self.gate.withdraw(request)
@@ -169,6 +179,7 @@ class Passage:
             self._link.passages.discard(self)
             self._source.answered()
             self._count(self.came - self.size)
+            self._lane.gate.ended(self.flow)
             self._lane.pump()
 
     def _count(self, size: float) -> None:
@@ -195,16 +206,21 @@ class Intake:
 
     def part_bytes(self, connection: Connection) -> int | None:
         """What should be asked for at once; None for any number."""
+        budget = self._shaper.budget_bytes(connection, self.progress.transfer_class)
         gate, flow = self._shaper.down.gate, self._flow(connection)
         if gate.yields(flow, self._shaper.clock()):
             return LEAST_PART_BYTES
         rate = gate.tightest(flow)
-        return None if rate is None else max(LEAST_PART_BYTES, int(rate * PART_SECONDS))
+        most = min(budget, math.inf if rate is None else rate * PART_SECONDS)
+        return None if most == math.inf else max(LEAST_PART_BYTES, int(most))
 
     async def enter(self, connection: Connection, size: float | None = None) -> Passage:
-        """Waits for leave to ask for so many bytes, or for as many as should be asked for at once."""
+        """Waits for leave to ask for so many bytes, or for as many as should be asked for at once.
+        `BudgetSpent` where nothing may come that way.
+        """
         lane = self._shaper.down
         while True:
+            self._shaper.budgets.room(connection, self.progress.transfer_class)
             flow = self._flow(connection)
             asked = size if size is not None else self.part_bytes(connection) or 0
             lane.moved(flow)
@@ -248,9 +264,16 @@ class Outlet:
             self._link.backlog.is_idle()
 
     async def admit(self, size: int) -> int:
-        """Waits until some of so many bytes may be written: how many. They count as written."""
+        """Waits until some of so many bytes may be written: how many. They count as written. `BudgetSpent`
+        where nothing may go that way, `PeerUnavailable` where so little may that none has come to this answer
+        for long.
+        """
+        began = self._shaper.clock()
         while True:
+            self._shaper.budgets.room_to_answer(self._connection)
             if self._is_one_too_many():
+                if self._shaper.clock() - began > _PASSED_OVER_SECONDS:
+                    raise PeerUnavailable("a peer's older connection takes all that may go")
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
             room = min(await self._room(size), self._piece_bytes())
@@ -313,6 +336,8 @@ class _Link:
         """On the wire, at the last look."""
         self._out_ahead = self._in_ahead = 0.0
         """Let through, and not seen on the wire yet; below 0: more was seen."""
+        self._owed = 0.0
+        """Went out beside, and is not charged yet."""
 
     def went_out(self, size: float) -> None:
         self._out_ahead += size
@@ -327,17 +352,23 @@ class _Link:
         self._sent, self._received = stats.sent_on_wire, stats.received_on_wire
         self._out_ahead, self._in_ahead = 0.0, self._outstanding()
 
-    def charge(self, connection: Connection, up: Lane, down: Lane) -> None:
-        """What went since the last look and was not let through."""
+    def charge(self, connection: Connection, up: Lane, down: Lane, seconds: float) -> None:
+        """What went since the last look and was not let through. What went out is paid from what may go in
+        so many seconds.
+        """
         stats = connection.stats()
         self._out_ahead -= stats.sent_on_wire - self._sent
         self._in_ahead -= stats.received_on_wire - self._received
         self._sent, self._received = stats.sent_on_wire, stats.received_on_wire
         if self._out_ahead < 0 or not self.answers:
-            now = up.clock()
-            size = min(-self._out_ahead, up.gate.room(self.flow, _DEBT_SECONDS, now))
-            up.gate.correct(self.flow, size, now)
+            self._owed -= self._out_ahead
             self._out_ahead = 0.0
+        if self._owed:
+            rate = up.gate.tightest(self.flow) or float("inf")
+            self._owed = min(self._owed, rate * _OWED_SECONDS)
+            size = min(self._owed, rate * seconds * _BESIDE_SHARE)
+            up.gate.correct(self.flow, size, up.clock())
+            self._owed -= size
         missed = self._outstanding() - self._in_ahead
         if missed:
             flow = next((each.flow for each in self.passages), self.flow)
@@ -368,17 +399,19 @@ class Shaper:
         self._total = Shared()
         self.clock = clock
         self.up = Lane(Gate(total=self._total), clock)
-        self.down = Lane(Gate(total=self._total), clock)
+        self.down = Lane(Gate(total=self._total, open_per_peer=REQUESTS_PER_PEER), clock)
         self.answers = 0
         """Under way."""
         self.rates = Limits.parse({}).at(now())
         """Those that hold now."""
         self.limits = Limits.parse({})
+        self.budgets = BudgetKeeper(now=now, clock=clock)
         self._now = now
         self._links: weakref.WeakKeyDictionary[Connection, _Link] = weakref.WeakKeyDictionary()
         self._tallies: weakref.WeakValueDictionary[EndpointId, _PeerTally] = weakref.WeakValueDictionary()
         self._timer: asyncio.TimerHandle | None = None
         self._settled_at = 0.0
+        self._charged_at = 0.0
         self._numbers = itertools.count()
         if limits is not None:
             self.change(limits)
@@ -386,6 +419,7 @@ class Shaper:
     def change(self, limits: Limits) -> None:
         """From now on these."""
         self.limits = limits
+        self.budgets.change(limits.budgets, list(self._links))
         self.up.gate.share = self.down.gate.share = limits.share
         self.apply()
 
@@ -393,10 +427,14 @@ class Shaper:
         """Looks at the time of day, and at what has gone."""
         before, self.rates = self.rates, self.limits.at(self._now())
         if self.rates != before:
-            self._settled_at = self.clock() + _SETTLING_SECONDS
+            if self.answers or self.down.under_way:
+                self._settled_at = self.clock() + _SETTLING_SECONDS
             self._set(self.rates)
         if not self.rates.are_none:
             self._charge()
+        self.budgets.look(
+            (connection, tuple(link.passages)) for connection, link in list(self._links.items())
+        )
         self.up.pump()
         self.down.pump()
         self._look_again()
@@ -414,6 +452,11 @@ class Shaper:
             each.answers and each.peer == link.peer and each.number < link.number
             for each in self._links.values()
         )
+
+    def budget_bytes(self, connection: Connection, transfer_class: TransferClass) -> float:
+        """What its budgets leave for another part, without what is under way; `BudgetSpent` when nothing."""
+        room = self.budgets.room(connection, transfer_class)
+        return room if room == math.inf else room - sum(each.outstanding for each in self.down.under_way)
 
     def intake(self, progress: Progress) -> Intake:
         """For a transfer of that class."""
@@ -451,10 +494,12 @@ class Shaper:
                 passage.over.set()
 
     def _charge(self) -> None:
-        is_settled = self.clock() >= self._settled_at
+        now = self.clock()
+        is_settled = now >= self._settled_at
+        seconds, self._charged_at = min(now - self._charged_at, 1.0) / max(1, len(self._links)), now
         for connection, link in list(self._links.items()):
             if is_settled:
-                link.charge(connection, self.up, self.down)
+                link.charge(connection, self.up, self.down, seconds)
             else:
                 link.begin(connection)
 
@@ -463,8 +508,9 @@ class Shaper:
             self._timer.cancel()
             self._timer = None
         has_windows = self.limits.next_change(self._now()) is not None
-        if has_windows or not self.rates.are_none:
-            seconds = _WINDOW_LOOK_SECONDS if self.rates.are_none else LOOK_SECONDS
+        counts = not self.rates.are_none or self.limits.budgets.ask_for_paths
+        if has_windows or counts:
+            seconds = LOOK_SECONDS if counts else _WINDOW_LOOK_SECONDS
             self._timer = asyncio.get_running_loop().call_later(seconds, self.apply)
 
 
