@@ -8,6 +8,7 @@ loss: one connection 38 % of the link, four 58 %, twelve 91 %, fifteen 92 %).
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 
 from peat_sidecar.errors import PeatError, PeerUnavailable
@@ -72,6 +73,8 @@ class LargeBlobs:
         self._intake = intake
         self._maps = LiveMaps(board.tell)
         """Of blobs of which the peer lacks a part."""
+        self._shortest = math.inf
+        """Of all round trips."""
         self._rate: float | None = None
         """Of one stream."""
         self.came_bytes = 0
@@ -218,11 +221,10 @@ class LargeBlobs:
             if not was_long:
                 await asyncio.sleep(_FIRST_BURST_SECONDS)
             best, is_filled, is_trickle = 0.0, True, False
-            shortest = self._round_trip()
             while True:
                 before, some = self.came_bytes, len(extra)
                 if is_filled and not is_trickle and self._is_long():
-                    more = some + 1 if some or shortest < LONG_SECONDS else _FIRST_ADDED
+                    more = some + 1 if some or self._round_trip() < LONG_SECONDS else _FIRST_ADDED
                     free = [number for number in range(1, CONNECTIONS) if number not in extra]
                     for number in free[:more]:
                         extra[number] = group.create_task(self._help(number, extra))
@@ -231,7 +233,7 @@ class LargeBlobs:
                 wire = self._intake.progress.wire_bytes
                 await asyncio.sleep(_LAST_SECONDS)
                 rate = (self.came_bytes - before) / seconds
-                shortest = min(shortest, self._round_trip())
+                shortest = self._round_trip()
                 if len(extra) > max(some, 2) and shortest < LONG_SECONDS and rate < best * _GAIN:
                     break
                 best = max(best, rate)
@@ -253,11 +255,13 @@ class LargeBlobs:
                     task.cancel()
 
     def _is_long(self) -> bool:
-        """Or lossy."""
+        """Or lossy. A queue that we fill ourselves makes no path long."""
         return self._round_trip() >= LONG_SECONDS or self._connection.stats().lost_packets > 0
 
     def _round_trip(self) -> float:
-        return self._connection.stats().rtt_seconds or 0.0
+        """The shortest so far."""
+        self._shortest = min(self._shortest, self._connection.stats().rtt_seconds or math.inf)
+        return self._shortest if self._shortest < math.inf else 0.0
 
     async def _help(self, number: int, extra: dict[int, asyncio.Task[None]]) -> None:
         """One that falls silent makes room for another; the rest go on."""
