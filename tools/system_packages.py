@@ -25,6 +25,7 @@ PROGRAMS = {
     "bench": {
         "docker-registry": "docker-registry",
         "skopeo": "skopeo",
+        "curl": "curl",
         "ip": "iproute2",
     },
 }

@@ -14,7 +14,8 @@ from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.net import Connection, Stream, StreamEnded, StreamReset
 from peat_sidecar.ranges import ChunkRanges
-from peat_sidecar.transfer.shaping import Intake, Passage
+from peat_sidecar.transfer.intake import Intake
+from peat_sidecar.transfer.lanes import Passage
 from peat_sidecar.wire import SIZE_BYTES, ErrorCode, Get, GetMany, encode_request, parse_size
 
 LONG_SECONDS = 0.1

@@ -21,6 +21,7 @@ from peat_sidecar.transfer.answers import asking
 from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.holdings import holdings
+from peat_sidecar.transfer.intake import LEAST_PART_BYTES, Intake
 from peat_sidecar.transfer.package_listing import (
     PackageListing,
     fetch_listing,
@@ -29,7 +30,7 @@ from peat_sidecar.transfer.package_listing import (
 )
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
-from peat_sidecar.transfer.shaping import LEAST_PART_BYTES, Intake, Shaper
+from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.transfer.small_blobs import SmallBlobs
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.tries import Tries

@@ -22,7 +22,8 @@ from peat_sidecar.net import Connection, Stream
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answering import answer
 from peat_sidecar.transfer.observing import observe
-from peat_sidecar.transfer.shaping import PIECE_BYTES, Outlet, Shaper
+from peat_sidecar.transfer.outlet import PIECE_BYTES, Outlet
+from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.wire import (
     REQUEST_LIMIT,
     ErrorCode,

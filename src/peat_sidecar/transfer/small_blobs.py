@@ -9,7 +9,8 @@ from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answers import Asking, or_lacking
 from peat_sidecar.transfer.blame import misnaming
-from peat_sidecar.transfer.shaping import Intake, Passage
+from peat_sidecar.transfer.intake import Intake
+from peat_sidecar.transfer.lanes import Passage
 from peat_sidecar.transfer.sharing import share, until
 from peat_sidecar.transfer.threads import in_thread, to_its_end
 from peat_sidecar.transfer.wants import Want

@@ -14,10 +14,10 @@ from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net import Connection, ConnectionClosed, Pool, StreamEnded, StreamReset
 from peat_sidecar.transfer.blame import blaming, is_lie, is_of_peer
 from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.transfer.large_blobs import LargeBlobs
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
-from peat_sidecar.transfer.shaping import Intake
 from peat_sidecar.transfer.sharing import end
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.wire import ALPN, ErrorCode

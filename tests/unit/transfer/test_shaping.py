@@ -16,7 +16,7 @@ from peat_sidecar.transfer import Progress, Shaper
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.large_blobs import LargeBlobs
 from peat_sidecar.transfer.provider import ANSWERS_PER_PEER
-from peat_sidecar.transfer.shaping import REQUESTS_PER_PEER
+from peat_sidecar.transfer.traffic import REQUESTS_PER_PEER
 from peat_sidecar.wire import ALPN
 from tests.support.nodes import Node, bounded, content, put_package, two_nodes, until
 from tests.support.real_files import real_bytes
