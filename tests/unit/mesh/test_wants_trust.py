@@ -1,14 +1,17 @@
 """Wants whose content is not what was said of it: who sent it is told from who announced it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+from peat_sidecar.errors import IntegrityError
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.records import FaultKind
 from peat_sidecar.store import StoredPackage
+from peat_sidecar.transfer import Getter, Progress, Sources
 from peat_sidecar.wire import Collection, encode_collection
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh, wanted
-from tests.support.nodes import content, sha256_of
+from tests.support.nodes import content, sha256_of, until
 from tests.unit.mesh.test_wants import announced, the_want
 
 REF = "registry.example/team/app:v1"
@@ -73,3 +76,34 @@ async def test_what_another_one_says_of_it_goes_first_then(tmp_path: Path) -> No
         got = b.p.store.package(package.root.digest)
         assert got is not None
         assert got.blobs == package.blobs
+
+
+class LiedTo:
+    """A getter whose first peer sends something wrong, so that the others bring the package."""
+
+    def __init__(self, getter: Getter) -> None:
+        self._getter = getter
+
+    async def fetch_package(
+        self, collection: BlobHash, peers: Sources, progress: Progress, **more: Any
+    ) -> StoredPackage:
+        await until(lambda: len(peers.current) > 1)
+        peers.ban(peers.current[0].endpoint_id, IntegrityError("wrong bytes"))
+        return await self._getter.fetch_package(collection, peers, progress, **more)
+
+
+async def test_a_holder_that_lied_is_not_asked_again_though_others_brought_it(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, c = await made.node("a"), await made.node("c")
+        b = await made.node("b", getter_of=LiedTo)
+        package, _ = (each.add(REF, [layer(1)]) for each in (a, c))
+        for each in (a, c):
+            await announced(each, REF)
+            made.link(each, b)
+        b.p.wants.add(REF)
+        for _ in range(3):  # a look, at which the other one joins in
+            await until(lambda: bool(made.time.due) or the_want(b).state == "done")
+            made.time.advance(1)
+        await wanted(b, REF, "done")
+        waits = [each.wait_seconds for each in b.p.providers.holders(package.collection)]
+        assert waits == [0.0, math.inf]
