@@ -35,13 +35,14 @@ from peat_sidecar.app.process import (
 )
 from peat_sidecar.config import Settings
 from peat_sidecar.confined import Roots
+from peat_sidecar.http import Listener, Server
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh import Syncer, Trust
 from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import IrohEndpoint, Pool
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
-from peat_sidecar.rpc import Application, Listener, Node, NodePhase, Parts, Server, open_listeners
+from peat_sidecar.rpc import Application, Node, NodePhase, Parts, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Provider, Shaper, Transfers
