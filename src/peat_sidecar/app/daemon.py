@@ -42,6 +42,7 @@ from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import IrohEndpoint, Pool
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
+from peat_sidecar.registry import drop_abandoned, open_registry
 from peat_sidecar.rpc import Application, Node, NodePhase, Parts, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
@@ -91,6 +92,7 @@ class _Daemon:
         provider: Provider,
         mesh: Mesh,
         listeners: list[Listener],
+        registry: list[Listener],
     ) -> None:
         self._parts = parts
         self._application = application
@@ -99,7 +101,8 @@ class _Daemon:
         self._provider = provider
         self._mesh = mesh
         self._listeners = listeners
-        self._server = Server(listeners)
+        self._registry = registry
+        self._server = Server([*listeners, *registry])
 
     @classmethod
     async def build(cls, settings: Settings, stack: AsyncExitStack) -> "_Daemon":
@@ -184,7 +187,10 @@ class _Daemon:
         listeners = open_listeners(application.app, settings)
         for listener in listeners:
             stack.callback(listener.close)
-        return cls(parts, application, endpoint, pool, provider, mesh, listeners)
+        registry = await asyncio.to_thread(open_registry, store, settings)
+        for listener in registry:
+            stack.callback(listener.close)
+        return cls(parts, application, endpoint, pool, provider, mesh, listeners, registry)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:
         """Serves until `stop` is set, then takes everything down."""
@@ -194,7 +200,7 @@ class _Daemon:
                 peers.run(self._endpoint, self._pool, self._provider), name="accept peers"
             )
             going = [
-                group.create_task(keep_going(name, run), name=name) for name, run in self._mesh.runs().items()
+                group.create_task(keep_going(name, run), name=name) for name, run in self._runs().items()
             ]
             try:
                 await self._server.start()
@@ -213,6 +219,11 @@ class _Daemon:
             await accepting
         _log.info("stopped")
 
+    def _runs(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What goes on for as long as the daemon, by name."""
+        store = self._parts.store
+        return {**self._mesh.runs(), "drop abandoned uploads": lambda: drop_abandoned(store)}
+
     async def _stop(self) -> None:
         steps: list[Callable[[], Awaitable[None]]] = [
             self._parts.transfers.close,
@@ -229,9 +240,10 @@ class _Daemon:
         node = self._parts.node
         node.phase = NodePhase.READY
         apis = " ".join(str(listener.address) for listener in self._listeners)
+        registry = " ".join(str(each.address).removeprefix("tcp://") for each in self._registry)
         with suppress(OSError):  # whoever started it may not listen any more
-            print(f"ready: {node.address} api: {apis}", flush=True)
-        _log.info("ready", node=str(node.address), api=apis, version=node.version)
+            print(f"ready: {node.address} api: {apis}{registry and f' registry: {registry}'}", flush=True)
+        _log.info("ready", node=str(node.address), api=apis, registry=registry, version=node.version)
 
 
 def _trust(settings: Settings, records: Records) -> Trust:

@@ -198,8 +198,8 @@ class _Idle:
 
 
 def tls_context(certificate: Path, key: Path, setting: str) -> ssl.SSLContext:
-    """TLS 1.2 or later with HTTP/2. `ConfigError` when the files are no certificate with its key; `setting` is
-    how the names of the two settings begin.
+    """TLS 1.2 or later with HTTP/2. `ConfigError` when the files are no certificate with its key; `setting`
+    is how the names of the two settings begin.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -3,6 +3,7 @@
 The first two stand between the store and OCI sources and targets, the other two between the store and peers.
 """
 
+from peat_sidecar.transfer.collections import list_package
 from peat_sidecar.transfer.exporter import Exporter
 from peat_sidecar.transfer.getter import Getter
 from peat_sidecar.transfer.importer import Imported, Importer
@@ -13,6 +14,7 @@ from peat_sidecar.transfer.provider import Provider
 from peat_sidecar.transfer.remover import Removed, remove_package
 from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.transfer.sources import Sources
+from peat_sidecar.transfer.threads import in_thread
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 
 __all__ = [
@@ -33,5 +35,7 @@ __all__ = [
     "TransferState",
     "Transfers",
     "Work",
+    "in_thread",
+    "list_package",
     "remove_package",
 ]
