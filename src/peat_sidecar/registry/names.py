@@ -1,8 +1,8 @@
 """Names of repositories as clients ask for them, and which references of the store they stand for.
 
 A package of the store has a reference with a registry: `registry.example/team/app:v1`. Clients say the
-registry by `?ns=` (containerd) or as the first part of the path. A name without one is in the name space of this node,
-whose registry is called `localhost`: no other machine can be meant by it.
+registry by `?ns=` (containerd) or as the first part of the path. A name without one is in the name space of
+this node, whose registry is called `localhost`: no other machine can be meant by it.
 """
 
 from dataclasses import dataclass
