@@ -13,9 +13,9 @@ from peat_sidecar.registry.faults import Code, Fault
 STALL_SECONDS = 60.0
 """In which the next piece of a body has to come, and half a megabyte of an answer has to be taken."""
 _QUERY_FIELDS = 20
-_DISCARD_BYTES = 8 << 20
+_DISCARD_BYTES = 64 << 20
 """What is read of a refused body, so that its client gets to see why."""
-_DISCARD_SECONDS = 5.0
+_DISCARD_SECONDS = 10.0
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ def parse_repository(shown: str, namespace: str, host: str) -> Repository:
     except ConfigError:
         parsed = None
     plain = parsed is not None and (parsed.registry, parsed.repository) == (registry, path)
-    if not plain or len(shown) > _NAME_CHARACTERS:
+    if not plain or max(len(shown), len(registry)) > _NAME_CHARACTERS:
         raise Fault(
             Code.NAME_INVALID,
             f"{shown[:120]!r} is no name of a repository: parts of lower-case letters and digits,"
