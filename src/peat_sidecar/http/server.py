@@ -26,7 +26,7 @@ from peat_sidecar.http.connection import Connection
 from peat_sidecar.http.sockets import remove_socket_file, socket_file
 
 CONNECTIONS_LIMIT = 128
-"""Per listener; each may hold about 200 KB in buffers."""
+"""Per listener, unless it has a limit of its own; each may hold about 200 KB in buffers."""
 IDLE_SECONDS = 75.0
 """A connection without a request is closed after so long; no usual interval of pollers, so that calls and
 closes seldom cross."""
@@ -48,6 +48,7 @@ class Listener:
     bound: socket.socket
     app: App
     tls: ssl.SSLContext | None = None
+    connections_limit: int | None = None
     _file: tuple[str, int] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,11 +116,12 @@ class _Handler:
         self._server = server
         self._app = listener.app
         self._name = str(listener.address)
+        self._limit = listener.connections_limit or CONNECTIONS_LIMIT
         self._open = 0
         self._full = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= CONNECTIONS_LIMIT:
+        if self._open >= self._limit:
             if not self._full:
                 _log.warning("connections are refused: too many are open", at=self._name)
             self._full = True
@@ -139,7 +141,7 @@ class _Handler:
             _log.debug("a connection ended in a fault", at=self._name, error=repr(error))
         finally:
             self._open -= 1
-            self._full = self._open >= CONNECTIONS_LIMIT // 2 and self._full
+            self._full = self._open >= self._limit // 2 and self._full
             connections.discard(task)
             with suppress(Exception):
                 writer.transport.abort()

@@ -13,7 +13,7 @@ from peat_sidecar.registry.repositories import Repositories
 from peat_sidecar.store import BlobReader
 from peat_sidecar.transfer import in_thread
 
-PIECE_BYTES = 512 << 10
+PIECE_BYTES = 256 << 10
 """Read while the piece before is sent."""
 _OCTETS = "application/octet-stream"
 

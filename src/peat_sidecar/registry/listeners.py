@@ -10,6 +10,8 @@ from peat_sidecar.registry.passwords import Passwords
 from peat_sidecar.secret_files import read_secret
 from peat_sidecar.store import Store
 
+CONNECTIONS_LIMIT = 256
+"""Of one listener: a client that pulls has up to six."""
 _TOKEN_BYTES = 16
 _TOKEN_LIMIT_BYTES = 4096
 
@@ -37,7 +39,7 @@ def open_registry(store: Store, settings: Settings) -> list[Listener]:
                     # By TLS a name that is not the certificate's is refused by the client.
                     hosts=KnownHosts(bound.getsockname()[0], settings.api_hosts) if tls is None else None,
                 )
-                opened.append(Listener(bound, Application(calls, access), tls))
+                opened.append(Listener(bound, Application(calls, access), tls, CONNECTIONS_LIMIT))
     except BaseException:
         for listener in opened:
             listener.close()
