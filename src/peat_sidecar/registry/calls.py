@@ -13,6 +13,7 @@ from peat_sidecar.registry.referrers import Referrers
 from peat_sidecar.registry.repositories import Repositories
 from peat_sidecar.registry.uploads import Uploads
 from peat_sidecar.store import Store
+from peat_sidecar.transfer import in_thread
 
 Call = Callable[[Request, Repository, str], Awaitable[Answer]]
 
@@ -22,6 +23,7 @@ class Calls:
 
     def __init__(self, store: Store) -> None:
         repositories = Repositories(store)
+        self._repositories = repositories
         blobs, uploads = Blobs(repositories), Uploads(repositories)
         manifests, referrers = Manifests(repositories), Referrers(repositories)
         self._listing = Listing(repositories)
@@ -50,7 +52,8 @@ class Calls:
             if found := route.fullmatch(request.path):
                 _require_method(request, tuple(methods))
                 namespace, host = request.query.get("ns", ""), request.header("host")
-                repository = parse_repository(found[1], namespace, host)
+                named = parse_repository(found[1], namespace, host)
+                repository = await in_thread(self._repositories.located, named)
                 return await methods[request.method](request, repository, found[2])
         raise Fault(
             Code.NAME_UNKNOWN, f"{request.path[:120]!r} is no path of a registry; they begin with /v2/"

@@ -102,7 +102,7 @@ def is_registry(part: str) -> bool:
 
 
 def shown_name(reference: str) -> str:
-    """How a client without `?ns=` calls the repository of a reference."""
+    """How a client without `?ns=` calls the repository of a reference; `ConfigError` where it is none."""
     parsed = Reference.parse(reference)
     first, slash, _ = parsed.repository.partition("/")
     hidden = parsed.registry == LOCAL and not (slash and is_registry(first))

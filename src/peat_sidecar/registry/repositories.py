@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 
-from peat_sidecar.errors import NotFound
+from peat_sidecar.errors import ConfigError, NotFound
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.packages import MANIFEST_MEDIA_TYPES, Descriptor
 from peat_sidecar.registry.faults import Code, Fault
@@ -29,9 +29,19 @@ class Repositories:
         """Of all repositories as clients call them, or of those of one registry."""
         found = set()
         for reference in self.store.roots(f"{registry}/" if registry else ""):
-            with suppress(ValueError):
+            with suppress(ConfigError):
                 found.add(Reference.parse(reference).repository if registry else shown_name(reference))
         return sorted(found)
+
+    def located(self, repository: Repository) -> Repository:
+        """The repository that a name without a registry stands for: packages of image layouts and agents have
+        registries that do not look like one, as `layout/app:v1`.
+        """
+        first, slash, rest = repository.path.partition("/")
+        if repository.registry != LOCAL or not slash or self._is_known(repository):
+            return repository
+        other = replace(repository, registry=first, path=rest)
+        return other if self._is_known(other) else repository
 
     def tags(self, repository: Repository) -> list[str] | None:
         """None where nothing is known of the repository."""
@@ -134,6 +144,9 @@ class Repositories:
         for name in _names(info):
             self.store.uploads.release(repository.name, name)
         return True
+
+    def _is_known(self, repository: Repository) -> bool:
+        return any(repository.holds(reference) for reference in self.store.roots(repository.name))
 
     def _references(self, repository: Repository, digest: Digest) -> list[str]:
         found = self.store.roots(repository.name)

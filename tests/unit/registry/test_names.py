@@ -1,5 +1,6 @@
 """Names of repositories, and which packages of the node they show."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,25 @@ async def test_a_package_of_a_registry_is_found_by_both_ways_and_by_no_other(tmp
         assert catalog == {"repositories": ["registry.example/team/app"]}
         of_it = (await client.get("/v2/_catalog?ns=registry.example")).json()
         assert of_it == {"repositories": ["team/app"]}
+
+
+async def test_a_package_of_a_layout_is_found_and_pushed_to_by_its_name(tmp_path: Path) -> None:
+    async with endpoint(tmp_path) as (client, store):
+        document = await image(client, "somewhere")
+        await push_manifest(client, "somewhere", document, "v1")
+        package = store.package("localhost/somewhere:v1")
+        assert package is not None
+        for name in ("layout/team/app:v1", "ship 7"):
+            store.add_package(replace(package, reference=name))
+        catalog = (await client.get("/v2/_catalog")).json()
+        assert catalog == {"repositories": ["layout/team/app", "somewhere"]}
+        for path in ("manifests/v1", f"blobs/{document['layers'][0]['digest']}", "tags/list"):
+            assert (await client.get(f"/v2/layout/team/app/{path}")).status_code == 200
+        other = await image(client, "layout/team/app", "other")
+        digest = await push_manifest(client, "layout/team/app", other, "v2")
+        assert str(store.roots()["layout/team/app:v2"].digest) == digest
+        for name in ("/v2/layout/team/app/tags/list", "/v2/team/app/tags/list?ns=layout"):
+            assert (await client.get(name)).json()["tags"] == ["v1", "v2"]
 
 
 async def test_a_location_keeps_the_name_space(tmp_path: Path) -> None:
