@@ -1,17 +1,16 @@
 """Blobs: whether they are there, all of their bytes or some, and taking them back."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
-from peat_sidecar.errors import NotFound
-from peat_sidecar.ids import Digest
+from peat_sidecar.errors import IntegrityError, NotFound
+from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.registry.byte_ranges import Unsatisfiable, parse_range
 from peat_sidecar.registry.exchange import Answer, Request
 from peat_sidecar.registry.faults import Code, Fault
 from peat_sidecar.registry.names import Repository, parse_digest
 from peat_sidecar.registry.repositories import Repositories
-from peat_sidecar.store import BlobReader
-from peat_sidecar.transfer import in_thread
+from peat_sidecar.store import BlobReader, Store
+from peat_sidecar.transfer import in_thread, opened
 
 PIECE_BYTES = 256 << 10
 """Read while the piece before is sent."""
@@ -48,10 +47,10 @@ class Blobs:
         if request.method == "HEAD":
             return Answer(status, headers)
         try:
-            reader = await in_thread(self._repositories.store.reader, info.hash)
-        except NotFound:
+            pieces = await _Pieces.open(self._repositories.store, info.hash, wanted)
+        except (NotFound, IntegrityError):  # it was removed, or its owner has changed the file
             raise _unknown(repository, digest) from None
-        return Answer(status, headers, pieces=_pieces(reader, wanted))
+        return Answer(status, headers, pieces=pieces)
 
     async def delete(self, request: Request, repository: Repository, name: str) -> Answer:
         """Takes back what was uploaded."""
@@ -72,22 +71,46 @@ def is_known(request: Request, digest: Digest) -> bool:
     return "*" in given or f'"{digest}"' in given
 
 
-async def _pieces(reader: BlobReader, wanted: range) -> AsyncGenerator[bytes, None]:
-    """Reads one piece ahead."""
-    offsets = iter(range(wanted.start, wanted.stop, PIECE_BYTES))
+class _Pieces:
+    """Bytes of a blob, read one piece ahead."""
 
-    def read() -> bytes:
-        offset = next(offsets, None)
-        return reader.read(offset, min(PIECE_BYTES, wanted.stop - offset)) if offset is not None else b""
+    def __init__(self, reader: BlobReader, wanted: range) -> None:
+        self._reader = reader
+        self._wanted = wanted
+        self._offsets = iter(range(wanted.start, wanted.stop, PIECE_BYTES))
+        self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
 
-    reading = asyncio.ensure_future(asyncio.to_thread(read))
-    try:
-        while piece := await asyncio.shield(reading):
-            reading = asyncio.ensure_future(asyncio.to_thread(read))
-            yield piece
-    finally:
-        reader.close()  # a read that goes on keeps the file open until it is done
-        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+    @classmethod
+    async def open(cls, store: Store, hash: BlobHash, wanted: range) -> "_Pieces":
+        """With its first piece, so that what cannot be read is known before the answer begins."""
+        pieces = cls(await opened(lambda: store.reader(hash), BlobReader.close), wanted)
+        try:
+            await asyncio.shield(pieces._reading)
+        except BaseException:
+            await pieces.aclose()
+            raise
+        return pieces
+
+    def __aiter__(self) -> "_Pieces":
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await asyncio.shield(self._reading)
+        if not piece:
+            raise StopAsyncIteration
+        self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
+        return piece
+
+    async def aclose(self) -> None:
+        """A read that goes on keeps the file open until it is done."""
+        self._reader.close()
+        self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _read(self) -> bytes:
+        offset = next(self._offsets, None)
+        if offset is None:
+            return b""
+        return self._reader.read(offset, min(PIECE_BYTES, self._wanted.stop - offset))
 
 
 def _unknown(repository: Repository, digest: Digest) -> Fault:

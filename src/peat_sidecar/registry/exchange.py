@@ -1,9 +1,10 @@
 """One request and its answer: reading a body piece by piece, and sending one, with an end to every wait."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from peat_sidecar.errors import PeerUnavailable
@@ -18,6 +19,16 @@ _DISCARD_BYTES = 64 << 20
 _DISCARD_SECONDS = 10.0
 
 
+class Pieces(Protocol):
+    """A long body."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """Also when none was taken."""
+        ...
+
+
 @dataclass(slots=True)
 class Answer:
     """What is sent back."""
@@ -25,7 +36,7 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    pieces: AsyncGenerator[bytes, None] | None = None
+    pieces: Pieces | None = None
     """The body where it is long; `Content-Length` is among the headers then."""
 
 
@@ -100,13 +111,14 @@ async def send_answer(send: Send, answer: Answer, *, with_body: bool) -> None:
     if answer.status == 204:
         del headers["content-length"]
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-    if answer.pieces is not None:
-        async with aclosing(answer.pieces) as pieces:
-            if with_body:
-                async for piece in pieces:
-                    await _send_body(send, piece, more=True)
-    await _send_body(send, answer.body if with_body else b"", more=False)
+    async with AsyncExitStack() as stack:
+        if answer.pieces is not None:
+            stack.push_async_callback(answer.pieces.aclose)
+        await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+        if answer.pieces is not None:
+            async for piece in answer.pieces:
+                await _send_body(send, piece, more=True)
+        await _send_body(send, answer.body if with_body else b"", more=False)
 
 
 async def _send_body(send: Send, body: bytes, *, more: bool) -> None:

@@ -1,5 +1,6 @@
 """Manifests: byte for byte what was pushed or fetched, by tag and by digest."""
 
+from peat_sidecar.errors import IntegrityError, NotFound
 from peat_sidecar.ids import Digest
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES
 from peat_sidecar.registry.blobs import is_known, names_of
@@ -27,7 +28,10 @@ class Manifests:
             return Answer(304, names_of(found.digest))
         if request.method == "HEAD":
             return Answer(200, headers | {"Content-Length": str(found.size)})
-        return Answer(200, headers, await in_thread(self._repositories.read, found.digest))
+        try:
+            return Answer(200, headers, await in_thread(self._repositories.read, found.digest))
+        except (NotFound, IntegrityError):  # it was removed, or its owner has changed the file
+            raise _unknown(repository, name) from None
 
     async def put(self, request: Request, repository: Repository, name: str) -> Answer:
         """By tag, with `?digest=` where it is to have a certain one, or by digest."""

@@ -14,7 +14,7 @@ from peat_sidecar.transfer.provider import Provider
 from peat_sidecar.transfer.remover import Removed, remove_package
 from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.transfer.sources import Sources
-from peat_sidecar.transfer.threads import in_thread
+from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "Work",
     "in_thread",
     "list_package",
+    "opened",
     "remove_package",
 ]

@@ -80,6 +80,30 @@ async def test_children_of_an_index_are_a_part_of_its_package(tmp_path: Path) ->
         assert (await client.get(f"/v2/app/manifests/{child}")).status_code == 404
 
 
+async def test_a_referrer_that_is_listed_under_the_tag_and_is_not_here(tmp_path: Path) -> None:
+    async with endpoint(tmp_path) as (client, _):
+        subject = await push_manifest(client, "app", await image(client, "app"), "v1")
+        elsewhere = {"mediaType": "application/vnd.example", "digest": digest_of(b"none"), "size": 4}
+        listing = index() | {"manifests": [elsewhere]}
+        await push_manifest(client, "app", listing, subject.replace(":", "-"))
+        assert (await client.get(f"/v2/app/referrers/{subject}")).json()["manifests"] == []
+
+
+async def test_a_shared_file_that_its_owner_has_changed_is_not_there(tmp_path: Path) -> None:
+    layer = b"a layer that lies elsewhere"
+    owned = tmp_path / "owned"
+    owned.write_bytes(layer)
+    async with endpoint(tmp_path / "data") as (client, store):
+        with owned.open("rb") as file:
+            store.import_file(file.fileno(), link=True)
+        await push_manifest(client, "app", await image(client, "app", layer.decode()), "v1")
+        url = f"/v2/app/blobs/{digest_of(layer)}"
+        assert (await client.get(url)).content == layer
+        owned.write_bytes(b"something else of another size")
+        answer = await client.get(url)
+        assert (answer.status_code, code_of(answer)) == (404, "BLOB_UNKNOWN")
+
+
 async def test_a_blob_is_no_manifest_for_that(tmp_path: Path) -> None:
     async with endpoint(tmp_path) as (client, _):
         document = await image(client, "app")

@@ -71,6 +71,7 @@ async def test_a_client_that_falls_silent_is_left(tmp_path: Path, monkeypatch: p
 
         silent = Silent([DATA[:1000]], whole=False)
         await bounded(application(scope("PATCH", begun.headers["location"]), silent.receive, silent.send))
+        assert silent.status == 0
         assert (
             store.uploads.open("localhost/app", begun.headers["location"].rpartition("/")[2]).offset == 1000
         )
