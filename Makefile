@@ -3,6 +3,7 @@
 #   PYTHON=python3.12 make setup    with another Python (3.11 or later)
 #   make test TESTS=tests/unit      a part of the tests
 #   make bench BENCH="--size 100M --rounds 1"
+#   make bench-lab BENCH="--quick --only lossy,swarm"
 #   make lab LAB="ship:rate=256k,delay=300ms,loss=2% shore"
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ BIN    := $(VENV)/bin
 BUILT_FROM := pyproject.toml setup.py tools/prepare.py $(wildcard proto/*.proto src/peat_sidecar/bao/*.[ch])
 CHECKED := src tests tools demo bench setup.py
 
-.PHONY: help setup demo test check bench lab clean
+.PHONY: help setup demo test check bench bench-lab lab clean
 
 help:
 	@echo "make setup   the virtual environment, with what tests and checks need"
@@ -23,6 +24,7 @@ help:
 	@echo "make test    all tests; as root it installs the tools they need by apt"
 	@echo "make check   ruff, ruff format, mypy --strict, and the rule of who imports whom"
 	@echo "make bench   speeds beside their peers on this machine, measured in the same run"
+	@echo "make bench-lab  links that lose, delay, throttle and break, beside Rust, curl and skopeo; needs root"
 	@echo "make lab     hosts in network namespaces, joined by links that lose, delay and break; needs root"
 	@echo "make clean   removes everything that the above made"
 
@@ -53,6 +55,10 @@ check: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@$(BIN)/python tools/system_packages.py bench
 	@$(BIN)/python -m bench $(BENCH)
+
+bench-lab: $(VENV)/installed-dev
+	@$(BIN)/python tools/system_packages.py bench
+	@$(BIN)/python -m bench.lab $(BENCH)
 
 lab: $(VENV)/installed-dev
 	@$(BIN)/python tools/system_packages.py test

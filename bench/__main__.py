@@ -23,7 +23,7 @@ from tests.support.real_files import real_file
 
 from bench.fetching import fetch_rows, serve_rows
 from bench.importing import export_rows, import_rows
-from bench.measurement import Report, parse_size, size_text
+from bench.measurement import Report, parse_size, size_text, some_of
 from bench.mesh import mesh_rows
 from bench.records import record_rows
 from bench.setting import Content, Setting
@@ -89,7 +89,7 @@ def _options() -> argparse.Namespace:
         "--rounds", type=int, help="rounds of each comparison; the default is 5, and 3 above 1 GB"
     )
     parser.add_argument(
-        "--only", type=lambda text: _some_of(text, names), default=names, help=f"some of {','.join(names)}"
+        "--only", type=lambda text: some_of(text, names), default=names, help=f"some of {','.join(names)}"
     )
     parser.add_argument("--scratch", type=Path, help="a folder on the disk to measure; the default is TMPDIR")
     return parser.parse_args()
@@ -100,14 +100,6 @@ def _sizes(text: str) -> list[int]:
         return [parse_size(part) for part in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _some_of(text: str, names: list[str]) -> list[str]:
-    chosen = text.split(",")
-    unknown = set(chosen) - set(names)
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no rows are named {', '.join(sorted(unknown))}")
-    return chosen
 
 
 if __name__ == "__main__":

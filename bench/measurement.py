@@ -5,6 +5,7 @@ that a machine that slows down or warms up does so for all of them. Dirty pages 
 turn, so that nobody pays for what another has left. Timings never decide an exit code: machines differ.
 """
 
+import argparse
 import asyncio
 import os
 import statistics
@@ -136,3 +137,21 @@ def size_text(size_bytes: int) -> str:
         if size_bytes % factor == 0:
             return f"{size_bytes // factor}{unit}"
     return str(size_bytes)
+
+
+def rate_text(bits_per_second: float) -> str:
+    """As `2 Mbit/s` or `256 kbit/s`, with three digits."""
+    if bits_per_second >= 1e6:
+        return f"{bits_per_second / 1e6:.3g} Mbit/s"
+    return f"{bits_per_second / 1e3:.3g} kbit/s"
+
+
+def some_of(text: str, names: Sequence[str]) -> list[str]:
+    """The names in `a,b,c`, for an option; `argparse.ArgumentTypeError` where one is unknown."""
+    chosen = text.split(",")
+    unknown = set(chosen) - set(names)
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no rows are named {', '.join(sorted(unknown))}; there are {', '.join(names)}"
+        )
+    return chosen

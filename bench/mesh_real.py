@@ -118,10 +118,12 @@ async def real_rows(setting: Setting, count: int) -> None:
             )
         )
         await _new_record(setting, nodes)
-        await _partition(setting, nodes, graph)
+        await _partition(setting, nodes, graph, 2000)
         await _idle(setting, nodes, links)
-        # Last, since afterwards all databases move their logs to their files, on one disk at the same time.
         await _change(setting, nodes)
+        for node in nodes:  # as a daemon does every minute
+            await asyncio.to_thread(node.records.review)
+        await _partition(setting, nodes, graph, 3000)
 
 
 async def _new_record(setting: Setting, nodes: Sequence[Node]) -> None:
@@ -227,7 +229,8 @@ async def _idle(setting: Setting, nodes: Sequence[Node], links: int) -> None:
     )
 
 
-async def _partition(setting: Setting, nodes: Sequence[Node], graph: Graph) -> None:
+async def _partition(setting: Setting, nodes: Sequence[Node], graph: Graph, name: int) -> None:
+    """`name`: from which on each node writes one package."""
     half = len(nodes) // 2
     across = [(one, other) for one in graph for other in graph[one] if one < half <= other]
     for one, other in across:
@@ -237,16 +240,17 @@ async def _partition(setting: Setting, nodes: Sequence[Node], graph: Graph) -> N
     deleted = nodes[0].put(0)
     await asyncio.to_thread(nodes[0].records.delete, "packages", deleted)
     for node in nodes:
-        await asyncio.to_thread(node.put, 2000 + node.number)
+        await asyncio.to_thread(node.put, name + node.number)
     await _quiet(nodes)
     begun = time.monotonic()
     await asyncio.gather(*(_reconnect(nodes[one], nodes[other]) for one, other in across))
     await _equal(nodes)
     seconds = time.monotonic() - begun
+    stored = nodes[0].records.status().records
     kept = all(node.records.get("packages", deleted) is None for node in nodes)
     setting.report.add(
         limit_row(
-            f"two halves of {half}, each node wrote: healed until equal",
+            f"two halves of {half}, {stored} records stored, each node wrote: healed until equal",
             seconds,
             "s",
             under=5,

@@ -9,6 +9,7 @@ sync sends them. Memory is that of a process of its own, which opens the databas
 
 import argparse
 import asyncio
+import gc
 import hashlib
 import json
 import shutil
@@ -84,6 +85,7 @@ class Figures:
 
 def measure(scratch: Path, *, records: int = RECORDS, updates: int = UPDATES) -> Figures:
     """In an empty folder; leaves databases in it."""
+    gc.set_threshold(20_000, 20, 20)  # as the daemon has it
     path = scratch / "records.db"
     newcomer = Records.open(path, _signer(0), now=lambda: _BEGIN + 86_400)
     empty = _one_change(newcomer, 1)

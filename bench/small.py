@@ -1,8 +1,6 @@
 """Rows about what is small: a thousand little blobs in one package, and a sidecar that has nothing to do."""
 
 import asyncio
-import hashlib
-import json
 import shutil
 import time
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 from tests.support.real_files import real_bytes
 from tools.sidecar import Sidecar
 
+from bench.layouts import write_layout
 from bench.measurement import limit_row
 from bench.setting import Setting
 
@@ -19,8 +18,6 @@ _FETCH_LIMIT_SECONDS = 3
 _IDLE_LIMIT_MIB = 100
 _IDLE_SECONDS = 10
 _MEBIBYTE = 1 << 20
-_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
-_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 async def small_blob_rows(setting: Setting) -> None:
@@ -66,34 +63,8 @@ async def idle_rows(setting: Setting) -> None:
 
 
 def _write_layout(directory: Path) -> None:
-    """An OCI image layout whose layers are consecutive pieces of the machine's files."""
-    blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def put(data: bytes, media_type: str) -> dict[str, object]:
-        digest = hashlib.sha256(data).hexdigest()
-        (blobs / digest).write_bytes(data)
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
-
+    """Its layers are consecutive pieces of the machine's files."""
     content = real_bytes(_BLOBS * _BLOB_BYTES * 2)
-    layers: dict[str, dict[str, object]] = {}
-    for start in range(0, len(content), _BLOB_BYTES):
-        if len(layers) == _BLOBS:
-            break
-        layer = put(content[start : start + _BLOB_BYTES], _LAYER_TYPE)  # a piece that repeats counts once
-        layers[str(layer["digest"])] = layer
-    config = put(
-        json.dumps(
-            {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}
-        ).encode(),
-        "application/vnd.oci.image.config.v1+json",
-    )
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": _MANIFEST_TYPE,
-        "config": config,
-        "layers": list(layers.values()),
-    }
-    root = put(json.dumps(manifest).encode(), _MANIFEST_TYPE)
-    (directory / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [root]}))
+    pieces = (content[start : start + _BLOB_BYTES] for start in range(0, len(content), _BLOB_BYTES))
+    distinct = dict.fromkeys(pieces)  # a piece that repeats counts once
+    write_layout(directory, list(distinct)[:_BLOBS])

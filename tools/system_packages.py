@@ -28,6 +28,7 @@ PROGRAMS = {
     "bench": {
         "docker-registry": "docker-registry",
         "skopeo": "skopeo",
+        "curl": "curl",
         "ip": "iproute2",
     },
 }

@@ -4,6 +4,8 @@ A message says what is wrong and how to mend it, in words for the person who run
 exceptions are translated to these once, on floor 3; HTTP, gRPC and wire codes are tables in the faces.
 """
 
+from datetime import datetime
+
 
 class PeatError(Exception):
     """The root: nothing else is raised on purpose."""
@@ -43,3 +45,12 @@ class StoreFailed(PeatError):
 
 class SourceError(PeatError):
     """A registry, layout or archive is unreachable, or answers what it must not."""
+
+
+class BudgetSpent(PeatError):
+    """What may go over a path is used up, or it is too dear: take another path, or wait."""
+
+    def __init__(self, text: str, until: datetime | None = None) -> None:
+        super().__init__(text)
+        self.until = until
+        """When it goes on by itself; None: when something is changed."""

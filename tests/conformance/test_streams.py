@@ -387,7 +387,7 @@ async def test_dialling_nobody_ends(net: Network) -> None:
     gone = await net.endpoint()
     where = address_of(gone)
     await gone.close()
-    with pytest.raises(PeerUnavailable, match=r"did not answer at 127.0.0.1:\d+ within 0.2 s"):
+    with pytest.raises(PeerUnavailable, match=r"did not answer at 127.0.0.\d+:\d+ within 0.2 s"):
         await dialler.connect(where, ALPN)
 
 

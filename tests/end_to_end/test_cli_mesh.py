@@ -64,6 +64,9 @@ def test_packages_wants_and_quotes(running: RunningDaemon, tmp_path: Path) -> No
     added = show(running, "wants", "add", "registry.example/none:v1", "--class", "bulk")
     id = added.text.splitlines()[0].split()[-1]
     assert show(running, "wants").width <= 80
+    timed = show(running, "wants", "add", "registry.example/timed:v1", "--deadline", "90m")
+    assert "unless it is here" in timed.text
+    show(running, "wants", "add", "registry.example/timed:v2", "--deadline", "soon", code=2)
     show(running, "wants", "class", id, "critical")
     assert "critical" in show(running, "wants").text
     show(running, "wants", "cancel", id)

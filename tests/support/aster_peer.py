@@ -93,15 +93,24 @@ class AsterPeer:
 
     @classmethod
     async def start(
-        cls, store: Path | None = None, *, secret_key: bytes | None = None, port: int = 0
+        cls,
+        store: Path | None = None,
+        *,
+        secret_key: bytes | None = None,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
     ) -> Self:
-        """In memory, or over a file store in the directory `store`, which survives restarts."""
+        """In memory, or over a file store in the directory `store`, which survives restarts; `prefix` goes
+        before its command.
+        """
         options = {
             "store": str(store) if store else None,
             "secret_key": secret_key.hex() if secret_key else None,
-            "bind": f"127.0.0.1:{port}",
+            "bind": f"{host}:{port}",
         }
         process = await asyncio.create_subprocess_exec(
+            *prefix,
             sys.executable,
             __file__,
             json.dumps(options),

@@ -6,7 +6,7 @@ Sessions are links that a test makes and takes away; what goes over them is what
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +27,11 @@ from peat_sidecar.mesh.wants import Wants
 from peat_sidecar.net import Pool
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.packages import parse_manifest
+from peat_sidecar.rate import Limits
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Store, StoredPackage
-from peat_sidecar.transfer import Exporter, Getter, Provider, Shaper, Transfers
+from peat_sidecar.transfer import Exporter, Getter, Limiter, Provider, Shaper, Transfers
 from tests.support.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, encoded
 from tests.support.manual_time import ManualTime
 from tests.support.networks import Network, address_of, everyone, network
@@ -45,6 +46,7 @@ class LinkedPeers:
         self.addresses: dict[EndpointId, PeerAddress] = {}
         self.linked: set[EndpointId] = set()
         self.asked: list[EndpointId] = []
+        self.sought: frozenset[EndpointId] = frozenset()
         self._listeners: list[Callable[[EndpointId, bool], None]] = []
 
     async def reach(self, peer: EndpointId) -> PeerAddress:
@@ -55,6 +57,9 @@ class LinkedPeers:
 
     def sessions(self) -> frozenset[EndpointId]:
         return frozenset(self.linked)
+
+    def seek(self, peers: Iterable[EndpointId]) -> None:
+        self.sought = frozenset(peers)
 
     def subscribe(self, listener: Callable[[EndpointId, bool], None]) -> Callable[[], None]:
         self._listeners.append(listener)
@@ -82,6 +87,7 @@ class Parts:
     exports: RegistryExports
     providers: Providers
     offers: Offers
+    limiter: Limiter
     tasks: list[asyncio.Task[None]]
 
 
@@ -144,6 +150,7 @@ class MeshNode:
             clock=self.time,
             sleep=self.time.sleep,
         )
+        limiter = Limiter(self.node.shaper, state, Limits.parse({}))
         wants = Wants(
             state,
             records,
@@ -154,10 +161,12 @@ class MeshNode:
             offers=offers,
             providers=providers,
             arrivals=Arrivals(store, state, platforms, exports),
+            approve_above=lambda: limiter.limits.budgets.approve_above,
             now=self.time,
             clock=self.time,
             sleep=self.time.sleep,
         )
+        limiter.on_change(wants.limits_changed)
         policy = Policy(self.rules, platforms)
         replicator = Replicator(
             policy, records, wants, store, state, trust, quota_bytes=self.quota_bytes, sleep=_at_once
@@ -179,6 +188,7 @@ class MeshNode:
             exports,
             providers,
             offers,
+            limiter,
             tasks,
         )
 

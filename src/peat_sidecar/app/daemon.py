@@ -33,13 +33,14 @@ from peat_sidecar.app.process import (
     raise_file_limit,
     spare_the_collector,
 )
+from peat_sidecar.classes import TransferClass
 from peat_sidecar.config import Settings
 from peat_sidecar.confined import Roots
 from peat_sidecar.http import Listener, Server
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh import Syncer, Trust
 from peat_sidecar.metrics import Metrics
-from peat_sidecar.net import IrohEndpoint, Pool
+from peat_sidecar.net import IrohEndpoint, Pool, watch_network
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
 from peat_sidecar.registry import drop_abandoned, open_registry
@@ -132,6 +133,7 @@ class _Daemon:
         stack.push_async_callback(endpoint.close)
         pool = Pool(endpoint)
         stack.push_async_callback(pool.close)
+        stack.callback(watch_network(pool.returns.network_changed))
         stack.callback(follow_roster(trust, peers))
         agent_id = agent_id_of(settings, identity.signer.id)
         await asyncio.to_thread(records.claim, agent_id)
@@ -154,6 +156,7 @@ class _Daemon:
             importer=Importer(store),
             exporter=Exporter(store),
             getter=Getter(store, pool, shaper=shaper),
+            limiter=limiter,
             registries=_registries(settings),
             agent_id=agent_id,
             formation=formation,
@@ -172,7 +175,7 @@ class _Daemon:
             import_roots=Roots(settings.import_roots, option="--import-root"),
             export_roots=Roots(settings.export_roots, option="--export-root"),
             registries=ground.registries,
-            metrics=_metrics(provider),
+            metrics=_metrics(provider, shaper),
             records=records,
             syncer=syncer,
             trust=trust,
@@ -262,9 +265,15 @@ def _registries(settings: Settings) -> RegistryOptions:
     )
 
 
-def _metrics(provider: Provider) -> Metrics:
+def _metrics(provider: Provider, shaper: Shaper) -> Metrics:
     metrics = Metrics()
     metrics.counter("provider_sent_bytes", "Bytes of answers to peers.", lambda: provider.sent_bytes)
+    metrics.counters(
+        "fetched_wire_bytes",
+        "Bytes of answers from peers, by the class of what was fetched.",
+        "class",
+        lambda: {each.value: shaper.down.heard_bytes[each] for each in TransferClass},
+    )
     metrics.counter("provider_answered", "Requests of peers that were answered.", lambda: provider.answered)
     metrics.counter("provider_refused", "Requests of peers that were not.", lambda: provider.refused)
     return metrics

@@ -42,11 +42,20 @@ from peat_sidecar.mesh import (
 )
 from peat_sidecar.net import IrohEndpoint, load_identity
 from peat_sidecar.oci import RegistryOptions
-from peat_sidecar.rate import CLASS, CLASS_SHARE, PEER, TIME_ZONE, Limits
+from peat_sidecar.rate import (
+    APPROVE_ABOVE,
+    BUDGET,
+    CLASS,
+    CLASS_SHARE,
+    METERED,
+    PEER,
+    TIME_ZONE,
+    Limits,
+)
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Getter, Importer, Transfers
+from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Transfers
 from peat_sidecar.wire import parse_peer
 
 Run = Callable[[], Coroutine[Any, Any, None]]
@@ -136,19 +145,24 @@ def limits_of(settings: Settings) -> Limits:
     """What the settings say. `ConfigError` names the one that is none."""
     texts = {"up": settings.limit_up, "down": settings.limit_down, "total": settings.limit_total}
     texts = {name: text for name, text in texts.items() if text}
-    for kind, option, items in (
-        (PEER, "limit_peers (--limit-peer, PEAT_SIDECAR_LIMIT_PEERS)", settings.limit_peers),
-        (CLASS, "limit_classes (--limit-class, PEAT_SIDECAR_LIMIT_CLASSES)", settings.limit_classes),
+    if settings.approve_above:
+        texts[APPROVE_ABOVE] = settings.approve_above
+    rate = "NAME=512 kbit/s"
+    for kind, option, items, example in (
+        (BUDGET, "budgets (--budget, PEAT_SIDECAR_BUDGETS)", settings.budgets, "any=500 MB a day"),
+        (METERED, "metered (--metered, PEAT_SIDECAR_METERED)", settings.metered, "10.0.0.0/8=critical"),
+        (PEER, "limit_peers (--limit-peer, PEAT_SIDECAR_LIMIT_PEERS)", settings.limit_peers, rate),
+        (CLASS, "limit_classes (--limit-class, PEAT_SIDECAR_LIMIT_CLASSES)", settings.limit_classes, rate),
     ):
         for item in items:
             name, equals, text = item.partition("=")
             if not equals:
-                raise ConfigError(f"{option}: {item[:80]!r} is no limit; one looks like NAME=512 kbit/s")
+                raise ConfigError(f"{option}: {item[:80]!r} is no limit; one looks like {example}")
             texts[f"{kind}{name.strip()}"] = text
     try:
         return Limits.parse(texts | {TIME_ZONE: settings.time_zone, CLASS_SHARE: str(settings.class_share)})
     except ConfigError as error:
-        raise ConfigError(f"limits (--limit-up, --limit-down and so on): {error}") from None
+        raise ConfigError(f"limits (--limit-up, --budget and so on): {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +180,7 @@ class Ground:
     importer: Importer
     exporter: Exporter
     getter: Getter
+    limiter: Limiter
     registries: RegistryOptions
     agent_id: str
     formation: Formation | None
@@ -203,7 +218,9 @@ class Mesh:
             offers=offers,
             providers=self.providers,
             arrivals=Arrivals(store, state, policy.platforms, self.exports),
+            approve_above=lambda: ground.limiter.limits.budgets.approve_above,
         )
+        ground.limiter.on_change(self.wants.limits_changed)
         self.replicator = Replicator(
             policy,
             records,
@@ -232,6 +249,7 @@ class Mesh:
         ground, settings = self._ground, self._ground.settings
         upkeep = Upkeep(ground.records, ground.peers.sessions, forget_days=settings.forget_days)
         runs: dict[str, Run] = {
+            "keep what is used of budgets": ground.limiter.run,
             "wants": self.wants.run,
             "replicate": self.replicator.run,
             "announce": self._announcer.run,

@@ -3,70 +3,28 @@
 Two lines on standard error, redrawn in place and taken away at the end.
 """
 
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from peat_sidecar.cli.client import Json
+from peat_sidecar.cli.drawing import SPARE_COLUMNS, Drawing, drawing
 from peat_sidecar.cli.printing import clean, duration, middle, number, plural, size, word
 
-_SPARE_COLUMNS = 4
-"""Behind the bar: a terminal writes ^C there."""
 _STEADY_COLUMNS = (5, 14, 8, 10)
 """Share, bytes, rate and time left: so that the bar keeps its length."""
 _KINDS = {"import": "importing", "fetch": "fetching", "export": "exporting"}
 
 
 @contextmanager
-def bar() -> Iterator["Bar"]:
+def bar() -> Iterator[Drawing]:
     """A bar that is called with each state of a transfer."""
-    console = Console(stderr=True, highlight=False)
-    with Live(console=console, transient=True, auto_refresh=False) as live:
-        drawn = Bar(live, console)
-        handlers = {signal.SIGINT: drawn.interrupt, signal.SIGTERM: _leave}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield drawn
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-class Bar:
-    """Draws the state that it is called with. Ctrl-C waits until it is drawn, so that nothing of it is left
-    behind.
-    """
-
-    def __init__(self, live: Live, console: Console) -> None:
-        self._live = live
-        self._console = console
-        self._drawing = False
-        self._interrupted = False
-
-    def __call__(self, transfer: Json) -> None:
-        self._drawing = True
-        self._live.update(render(transfer, self._console.width), refresh=True)
-        self._drawing = False
-        if self._interrupted:
-            raise KeyboardInterrupt
-
-    def interrupt(self, number: int, frame: object) -> None:
-        """What SIGINT does."""
-        self._interrupted = True
-        if not self._drawing:
-            raise KeyboardInterrupt
-
-
-def _leave(number: int, frame: object) -> None:
-    """What SIGTERM does: the terminal gets its cursor back."""
-    sys.exit(128 + number)
+    with drawing(render, to_error=True, transient=True) as drawn:
+        yield drawn
 
 
 def render(transfer: Json, width: int) -> RenderableType:
@@ -80,7 +38,7 @@ def render(transfer: Json, width: int) -> RenderableType:
     grid.add_column(ratio=1)
     for least in _STEADY_COLUMNS:
         grid.add_column(no_wrap=True, justify="right", min_width=least if width >= 80 else None)
-    grid.width = max(width - _SPARE_COLUMNS, 20)
+    grid.width = max(width - SPARE_COLUMNS, 20)
     grid.add_row(
         ProgressBar(total=total or None, completed=min(done, total), pulse=not total),
         Text(f"{done * 100 // total} %" if total else "", style="progress.percentage"),

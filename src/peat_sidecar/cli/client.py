@@ -7,7 +7,7 @@ their default left out. Every wait is bounded, except for the end of what is wat
 import json
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -97,7 +97,7 @@ class Client:
 
     def stream(
         self, method: str, request: Json | None = None, *, silence_seconds: float | None = None
-    ) -> Iterator[Json]:
+    ) -> Generator[Json, None, None]:
         """Answers up to the last; `silence_seconds` is how long the next one may take, None without end."""
         body = json.dumps(request or {}).encode()
         headers = {"content-type": "application/connect+json"}

@@ -22,6 +22,7 @@ from peat_sidecar.cli import (
     sync,
     transfers,
     wants,
+    watch,
 )
 from peat_sidecar.cli.blobs import blobs
 from peat_sidecar.cli.exit_codes import exit_code_table
@@ -144,6 +145,9 @@ _add(
     "",
     "A RATE is '512 kbit/s', '2.5 MB/s' or unlimited, or goes by time of day:",
     "'22:00-06:00 unlimited, else 512 kbit/s'. `limits` changes them.",
+    "--budget and --metered are for a PLACE: any, interface NAME, or addresses",
+    "as 10.0.0.0/8. Amounts are '500 MB a day, 10 GB a month', and if need be",
+    "up or down (what goes or comes), '10% for critical', 'zone Europe/Oslo'.",
     "",
     "Each option is also a variable, PEAT_SIDECAR_DATA_DIR for example, and",
     'a line of the config file, data_dir = "/srv/peat". Options go first,',
@@ -207,6 +211,13 @@ _transfers = _group(
 _add("list", transfers.list_, "peat-sidecar transfers list", to=_transfers)
 _add("watch", transfers.watch, "peat-sidecar transfers watch 0123456789abcdef", to=_transfers)
 _add("cancel", transfers.cancel, "peat-sidecar transfers cancel 0123456789abcdef", to=_transfers)
+_add(
+    "watch",
+    watch.watch,
+    "peat-sidecar watch",
+    "peat-sidecar watch --once",
+    "peat-sidecar watch -o json | jq -r '.transfers[]?.subject'",
+)
 _add("status", nodes.status, "peat-sidecar status", "peat-sidecar status -o json | jq -r .endpointAddr")
 _peers = _group(
     "peers",
@@ -236,6 +247,9 @@ _add(
     "peat-sidecar limits set total 'Mon-Fri 08:00-17:00 1 Mbit/s, else unlimited'",
     "peat-sidecar limits set peer ID 1 Mbit/s",
     "peat-sidecar limits set class bulk 64 kbit/s",
+    "peat-sidecar limits set budget interface wwan0 500 MB a day, 10 GB a month",
+    "peat-sidecar limits set metered 10.0.0.0/8 critical",
+    "peat-sidecar limits set approve-above 2 GB",
     "peat-sidecar limits set zone Europe/Oslo",
     "peat-sidecar limits set share 0.05",
     to=_limits,
@@ -245,6 +259,7 @@ _add(
     limits.clear,
     "peat-sidecar limits clear up",
     "peat-sidecar limits clear peer ID",
+    "peat-sidecar limits clear budget interface wwan0",
     "peat-sidecar limits clear all",
     to=_limits,
 )
@@ -291,6 +306,7 @@ _add(
     "peat-sidecar wants add HASH --class bulk --export 127.0.0.1:5000",
     to=_wants,
 )
+_add("approve", wants.approve, "peat-sidecar wants approve 0123456789abcdef", to=_wants)
 _add("cancel", wants.cancel, "peat-sidecar wants cancel 0123456789abcdef", to=_wants)
 _add("class", wants.set_class, "peat-sidecar wants class 0123456789abcdef critical", to=_wants)
 _add("quote", wants.quote, "peat-sidecar quote registry.example/team/app:v1")

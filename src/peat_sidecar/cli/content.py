@@ -7,7 +7,7 @@ import typer
 from peat_sidecar.cli.client import Json
 from peat_sidecar.cli.places import parse_blob_target, parse_fetch, parse_package_target, parse_source
 from peat_sidecar.cli.session import Session, asks_daemon
-from peat_sidecar.cli.wants import ClassName
+from peat_sidecar.cli.wants import ClassName, Yes
 from peat_sidecar.cli.watching import begin
 from peat_sidecar.errors import ConfigError
 
@@ -67,6 +67,7 @@ def fetch(
     list_as: ListAs = None,
     expect: Expect = None,
     class_: Annotated[ClassName, typer.Option("--class", help="What goes first.")] = ClassName.HIGH,
+    yes: Yes = False,
     detach: Detach = False,
 ) -> None:
     """Fetches a package or a blob from a peer, and goes on where an earlier fetch ended."""
@@ -74,6 +75,7 @@ def fetch(
     if blob:
         _refuse("a single blob", {"--as": list_as})
     request |= _given(listAs=list_as, expectedDigest=expect)
+    request |= {"approved": True} if yes else {}
     request["transferClass"] = f"TRANSFER_CLASS_{class_.upper()}"
     begin(session, "FetchBlob", request, detach=detach)
 

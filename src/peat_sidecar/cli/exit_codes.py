@@ -7,6 +7,7 @@ or archive in an import or export.
 from enum import IntEnum
 
 from peat_sidecar.errors import (
+    BudgetSpent,
     ConfigError,
     IntegrityError,
     NotFound,
@@ -70,6 +71,7 @@ _OF_ERROR: dict[type[PeatError], ExitCode] = {
     NotFound: ExitCode.NOT_FOUND,
     Refused: ExitCode.REFUSED,
     PeerUnavailable: ExitCode.UNAVAILABLE,
+    BudgetSpent: ExitCode.UNAVAILABLE,
     RemoteProtocolError: ExitCode.UNAVAILABLE,
     IntegrityError: ExitCode.INTEGRITY,
     StoreFull: ExitCode.NO_ROOM,

@@ -2,23 +2,42 @@
 
 from datetime import UTC, datetime
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
 from peat_sidecar.cli.client import Json
-from peat_sidecar.cli.printing import print_json, print_line, print_pairs, print_text
+from peat_sidecar.cli.printing import (
+    number,
+    print_json,
+    print_line,
+    print_pairs,
+    print_table,
+    print_text,
+    size,
+)
 from peat_sidecar.cli.session import Session, asks_daemon
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.rate import format_rate
 
-_PLAIN = {"up": "up", "down": "down", "total": "total", "zone": "timeZone"}
-_KINDS = "up, down, total, peer ID, class NAME, zone or share"
+_PLAIN = {
+    "up": "up",
+    "down": "down",
+    "total": "total",
+    "zone": "timeZone",
+    "approve-above": "approveAbove",
+}
+_NAMED = {"peer": "peers", "class": "classes", "budget": "budgets", "metered": "metered"}
+_KINDS = (
+    "up, down, total, peer ID, class NAME, budget PLACE, metered PLACE, approve-above, zone or share"
+    " (PLACE: any, interface NAME, or addresses as 10.0.0.0/8)"
+)
 
 
 @asks_daemon
 def show(session: Session) -> None:
-    """Shows how fast bytes may go, and what holds at this moment."""
+    """Shows how fast bytes may go and how many, what holds at this moment, and what of it is used."""
     answer = session.client.call("GetLimits")
     if session.as_json:
         print_json(answer)
@@ -31,14 +50,14 @@ def set_(
     session: Session,
     what: Annotated[
         list[str],
-        typer.Argument(metavar="WHAT RATE", help=f"{_KINDS}; then the rate, or its zone or share."),
+        typer.Argument(metavar="WHAT VALUE", help=f"{_KINDS}; then the rate, amount, class, zone or share."),
     ],
 ) -> None:
     """Limits something from now on, also after a restart."""
     limits, rest = _parse(what)
     value = " ".join(rest).strip()
     if not value:
-        raise ConfigError("no rate is named; one looks like 512 kbit/s, or unlimited")
+        raise ConfigError("no rate or value is named; a rate looks like 512 kbit/s, or unlimited")
     _fill(limits, value)
     _change(session, {"limits": limits})
 
@@ -66,13 +85,15 @@ def _parse(words: list[str]) -> tuple[Json, list[str]]:
         return {_PLAIN[kind]: None}, rest
     if kind == "share":
         return {"classShare": None}, rest
-    if kind in ("peer", "class"):
+    if kind in _NAMED:
         if not rest:
-            raise ConfigError(f"no {kind} is named; it goes behind the word {kind}")
+            raise ConfigError(f"nothing is named; what it is for goes behind the word {kind}")
         name, *rest = rest
         if kind == "peer":
-            return {"peers": {str(EndpointId.parse(name)): None}}, rest
-        return {"classes": {name: None}}, rest
+            name = str(EndpointId.parse(name))
+        if kind in ("budget", "metered") and name == "interface" and rest:
+            name, rest = f"{name} {rest[0]}", rest[1:]
+        return {_NAMED[kind]: {name: None}}, rest
     raise ConfigError(f"{kind[:80]!r} cannot be limited; name {_KINDS}")
 
 
@@ -107,8 +128,9 @@ def _print(answer: Json) -> None:
         print_line(name)
         rate = format_rate(now.get(name) or None)
         print_text(text if text == rate else f"{text} (now {rate})", indent="  ")
-    if not texts:
+    if not (texts or limits.get("budgets") or limits.get("metered") or limits.get("approveAbove")):
         print_text("nothing is limited; `peat-sidecar limits set up 512 kbit/s` does that, for example")
+    _print_amounts(limits, answer.get("used", []))
     pairs = [
         ("time zone", limits.get("timeZone", "UTC")),
         ("share of lower classes", f"{limits.get('classShare', 0.0):.3g}"),
@@ -117,3 +139,31 @@ def _print(answer: Json) -> None:
         at = datetime.fromtimestamp(answer["nextChangeAt"], UTC)
         pairs.append(("next change", at.strftime("%Y-%m-%d %H:%M UTC")))
     print_pairs(pairs)
+
+
+def _print_amounts(limits: Json, used: list[Json]) -> None:
+    rows = [
+        (
+            each.get("place", ""),
+            each.get("direction", ""),
+            each.get("period", ""),
+            size(each.get("usedBytes")),
+            size(max(0, number(each.get("amountBytes")) - number(each.get("usedBytes")))),
+            _clock(each),
+        )
+        for each in used
+    ]
+    if rows:
+        print_table(("BUDGET", "OF", "A", "USED", "LEFT", "ANEW AT"), rows, flexible=0)
+    for place, text in limits.get("budgets", {}).items():
+        print_text(f"budget {place}: {text}")
+    for place, name in limits.get("metered", {}).items():
+        print_text(f"metered {place}: only what is {name} or goes before it")
+    if limits.get("approveAbove"):
+        print_text(f"more than {limits['approveAbove']} is approved first, by `peat-sidecar wants approve`")
+
+
+def _clock(use: Json) -> str:
+    """When counting begins anew, by the budget's own clock."""
+    at = datetime.fromtimestamp(use.get("until", 0.0), ZoneInfo(use.get("timeZone", "UTC")))
+    return at.strftime("%Y-%m-%d %H:%M %Z")

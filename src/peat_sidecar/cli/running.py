@@ -194,6 +194,17 @@ def run(
     time_zone: Annotated[
         str | None, typer.Option(metavar="ZONE", help="Of times in rates, as Europe/Oslo. [default: UTC]")
     ] = None,
+    budget: Annotated[
+        Texts,
+        typer.Option(metavar="PLACE=AMOUNTS", help="As 'interface wwan0=500 MB a day, 10 GB a month'."),
+    ] = None,
+    metered: Annotated[
+        Texts,
+        typer.Option(metavar="PLACE=CLASS", help="What may be fetched there, as 10.0.0.0/8=critical."),
+    ] = None,
+    approve_above: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Larger fetches wait until they are approved.")
+    ] = None,
     class_share: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Of what comes, for the lower classes. [default: 0.02]"),
@@ -263,6 +274,9 @@ def run(
         "limit_total": limit_total,
         "limit_peers": limit_peer,
         "limit_classes": limit_class,
+        "budgets": budget,
+        "metered": metered,
+        "approve_above": approve_above,
         "time_zone": time_zone,
         "class_share": class_share,
         "stall_seconds": stall_seconds,

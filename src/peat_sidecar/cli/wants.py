@@ -1,5 +1,7 @@
-"""The commands `wants`, `wants add`, `wants cancel`, `wants class` and `quote`."""
+"""The commands `wants`, `wants add`, `wants approve`, `wants cancel`, `wants class` and `quote`."""
 
+import re
+import time
 from enum import StrEnum
 from typing import Annotated
 
@@ -20,11 +22,17 @@ from peat_sidecar.cli.printing import (
     word,
 )
 from peat_sidecar.cli.session import Session, asks_daemon
+from peat_sidecar.errors import ConfigError
+from peat_sidecar.rate import format_rate
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])", re.ASCII)
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `peat-sidecar wants` lists it.")]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A reference, a root's digest, or a collection's hash.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="However large it is.")]
 Arch = Annotated[str | None, typer.Option(metavar="ARCH", help="Where a reference has several: as amd64.")]
 
 
@@ -64,6 +72,8 @@ def list_(session: Session) -> None:
     for each in found:
         if each.get("why"):
             print_text(f"{each.get('id', '')}: {each['why']}")
+        if left := _left(each):
+            print_text(f"{each.get('id', '')}: {left}")
 
 
 @asks_daemon
@@ -76,10 +86,24 @@ def add(
         str | None,
         typer.Option(metavar="HOST[:PORT]", help="A registry that it is written to when it is here."),
     ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long it is wanted, as 30m, 6h or 2d; else for ever."),
+    ] = None,
+    yes: Yes = False,
 ) -> None:
     """Wants a package: it is fetched as soon as somebody has it, also after a restart."""
-    request = {"name": name, "transferClass": _enum(class_), "arch": arch or "", "exportTo": export or ""}
+    request: Json = {"name": name, "transferClass": _enum(class_), "arch": arch or ""}
+    request |= {"exportTo": export or ""} | ({"approved": True} if yes else {})
+    if deadline is not None:
+        request["deadlineSeconds"] = _seconds(deadline)
     _print(session, session.client.call("AddWant", request))
+
+
+@asks_daemon
+def approve(session: Session, id: Id) -> None:
+    """Lets a want be as large as it is."""
+    _print(session, session.client.call("ApproveWant", {"id": id}))
 
 
 @asks_daemon
@@ -111,9 +135,14 @@ def quote(session: Session, name: Name) -> None:
     providers: list[Json] = answer.get("providers", [])
     eta, rate = answer.get("etaSeconds", 0.0), answer.get("bytesPerSecond", 0.0)
     whole = f"{size(answer.get('missingBytes'))} missing of {size(answer.get('totalBytes'))}"
+    limit, free = answer.get("limitBytesPerSecond", 0.0), number(answer.get("freeBytes"))
     parts = [whole, plural(len(providers), "peer")]
-    parts += [f"{duration(eta)} at {size(round(rate))}/s"] if eta else []
+    parts += [f"{duration(eta)} at {size(round(min(rate or limit, limit or rate)))}/s"] if eta else []
     print_text(", ".join(parts))
+    if limit and (not rate or limit < rate):
+        print_text(f"a limit of {format_rate(limit)} holds; `peat-sidecar limits` shows it")
+    room = "enough" if free >= number(answer.get("missingBytes")) else "too little"
+    print_text(f"{size(free)} free on the disk, {room}")
     print_pairs(
         [
             (title, value)
@@ -142,6 +171,8 @@ def _print(session: Session, answer: Json) -> None:
     )
     if want.get("why"):
         print_text(want["why"])
+    if left := _left(want):
+        print_text(left)
 
 
 def _shown_name(want: Json) -> str:
@@ -154,6 +185,22 @@ def _shown_name(want: Json) -> str:
 def _done(want: Json) -> str:
     total, done = number(want.get("totalBytes")), number(want.get("doneBytes"))
     return f"{done * 100 // total}% of {size(total)}" if total else "-"
+
+
+def _left(want: Json) -> str:
+    """How long it is until its deadline; empty where it has none, or has ended."""
+    deadline = float(want.get("deadline", 0))
+    if not deadline or _state(want) not in ("waiting", "fetching"):
+        return ""
+    return f"it fails in {duration(max(0.0, deadline - time.time()))} unless it is here"
+
+
+def _seconds(text: str) -> float:
+    """From `90s`, `30m`, `6h` or `2d`."""
+    found = _TIME.fullmatch(text.strip())
+    if found is None or not float(found[1]):
+        raise ConfigError(f"{text[:80]!r} is no time; one looks like 90s, 30m, 6h or 2d")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def _state(want: Json) -> str:

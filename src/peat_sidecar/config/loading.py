@@ -25,6 +25,7 @@ _SINGULAR = {
     "platforms": "platform",
     "limit_peers": "limit-peer",
     "limit_classes": "limit-class",
+    "budgets": "budget",
 }
 """Options that are given once for each of several values."""
 

@@ -120,6 +120,12 @@ class Settings(BaseSettings):
     """In which times of day in limits are told."""
     class_share: float = Field(default=0.02, ge=0, le=0.5)
     """Of what comes, for the classes behind the one that goes first."""
+    budgets: Lines = ()
+    """How much goes over a part of the network: `interface wwan0=500 MB a day, 10 GB a month`."""
+    metered: Lines = ()
+    """Parts of the network, and the last class that is fetched over them, as `10.0.0.0/8=critical`."""
+    approve_above: str = ""
+    """As `2 GB`: a fetch that lacks more waits until it is approved."""
     stall_seconds: float = Field(default=5.0, gt=0, le=3600)
     """Silence of a peer that is borne; not a total time."""
     auth_file: Path | None = None

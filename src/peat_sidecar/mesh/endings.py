@@ -1,8 +1,10 @@
 """What the end of a fetch means: for the want, and for who was asked."""
 
+import time
 from collections.abc import Callable
 
 from peat_sidecar.errors import (
+    BudgetSpent,
     IntegrityError,
     NotFound,
     PeatError,
@@ -31,9 +33,13 @@ _RATES_REMEMBERED = 1000
 class Endings:
     """Judges; on the event loop."""
 
-    def __init__(self, providers: Providers, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, providers: Providers, clock: Callable[[], float], now: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` counts seconds, `now` is the time of day."""
         self._providers = providers
         self._clock = clock
+        self._now = now
         self.rates: dict[EndpointId, float] = {}
         """Bytes a second of the last fetch from each."""
 
@@ -74,6 +80,12 @@ class Endings:
         entry.why = str(error)
         entry.not_before = self._clock() + wait
 
+    def _held_seconds(self, spent: BudgetSpent) -> float:
+        """Until the path may be used again, or takes another way."""
+        if spent.until is None:
+            return LONGEST_WAIT_SECONDS
+        return max(1.0, min(LONGEST_WAIT_SECONDS, spent.until.timestamp() - self._now()))
+
     def _blame(self, entry: Entry, error: PeatError, fetch: Fetch, *, gained: bool) -> None:
         entry.why = str(error)
         own = fetch.sources.faults.get(fetch.holder.endpoint_id, error)
@@ -90,6 +102,8 @@ class Endings:
                 self._providers.gave_wrong(holder, collection)
             case NotFound():
                 self._providers.lacks(holder, collection)
+            case BudgetSpent():
+                self._providers.hold(holder, collection, self._held_seconds(error))
             case PeerUnavailable() | RemoteProtocolError():
                 self._providers.failed(holder.endpoint_id, gained=gained)
             case _:

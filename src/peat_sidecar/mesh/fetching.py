@@ -5,7 +5,7 @@ another could be asked, it is given up: the getter alone would wait for minutes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -58,6 +58,10 @@ class ReachesPeers(Protocol):
         """Who is connected."""
         ...
 
+    def seek(self, peers: Iterable[EndpointId], /) -> None:
+        """Has these dialled as soon as they are back, and no others any more."""
+        ...
+
     def subscribe(self, listener: Callable[[EndpointId, bool], None], /) -> Callable[[], None]:
         """Called when a session begins or ends. Returns what ends it."""
         ...
@@ -74,7 +78,7 @@ class Fetch:
     """Called when it takes long and something has come, again and again."""
     others: Callable[[], Sequence[Holder]]
     """Holders beside it that are connected and can be asked now."""
-    sources: Sources = field(default_factory=Sources)
+    sources: Sources = field(default_factory=lambda: Sources(spread=True))
     helpers: list[Holder] = field(default_factory=list)
     """Holders beside it that are asked as well."""
     gained: bool = False

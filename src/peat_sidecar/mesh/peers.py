@@ -26,6 +26,7 @@ from peat_sidecar.mesh.known import KnownPeer, KnownPeers, Source
 from peat_sidecar.mesh.members import Members
 from peat_sidecar.mesh.peer_info import PeerInfo
 from peat_sidecar.mesh.redial import Dialler, Sleep
+from peat_sidecar.mesh.seeking import Seeking
 from peat_sidecar.mesh.sessions import Run
 from peat_sidecar.net import Connection, Endpoint, NotSpoken, Pool
 from peat_sidecar.state import Ban, State
@@ -62,6 +63,7 @@ class Peers:
         """
         self._has_formation = formation is not None
         self._clock = clock
+        self._sleep = sleep
         self._admissions = Admissions(
             has_formation=self._has_formation, may_join=may_join, has_roster=has_roster, state=state, now=now
         )
@@ -78,6 +80,7 @@ class Peers:
         """For blobs; those of the mesh are with `Members`."""
         self._endpoint: Endpoint | None = None
         self._pool: Pool | None = None
+        self._seeking: Seeking | None = None
         for id in allowed:
             self._list(PeerAddress(id), "allowed")
         for row in self._admissions.remembered():
@@ -222,6 +225,14 @@ class Peers:
             raise PeerUnavailable(f"no address is known for peer {peer.short}")
         return PeerAddress(peer, addresses)
 
+    def seek(self, peers: Iterable[EndpointId]) -> None:
+        """Those from whom something is wanted and that there is no session with: each is looked for, and
+        dialled as soon as it is back. Those of the call before are not any more.
+        """
+        if self._seeking is not None:
+            rows = (self._known.get(peer) for peer in peers if self.may_dial(peer))
+            self._seeking.seek(row.address for row in rows if row is not None)
+
     def list(self) -> list[PeerInfo]:
         """All that are known, but for those that were disconnected on purpose."""
         return [self._info(row) for row in self._known]
@@ -275,6 +286,7 @@ class Peers:
         until the endpoint is closed.
         """
         self._endpoint, self._pool = endpoint, pool
+        self._seeking = Seeking(pool.returns, self._dialler.dial, sleep=self._sleep)
         pool.ask_before_dialling(self.may_dial)
         self._known.drop(endpoint.id)  # one list of peers may be the same on all nodes
         async with asyncio.TaskGroup() as tasks:
@@ -286,10 +298,12 @@ class Peers:
                 while (connection := await endpoint.accept()) is not None:
                     tasks.create_task(self._take_in(connection, provider), name="serve a peer")
             finally:
-                await self._dialler.stop()
+                await self.stop_dialling()
 
     async def stop_dialling(self) -> None:
         """Nobody is dialled any more; those who are connected stay."""
+        if self._seeking is not None:
+            await self._seeking.close()
         await self._dialler.stop()
 
     async def _take_in(self, connection: Connection, provider: Provider) -> None:
@@ -297,6 +311,7 @@ class Peers:
         if not self.admits(peer, connection.alpn):  # it was shut out after QUIC's handshake
             connection.close(ErrorCode.PERMISSION, b"permission")
             return
+        self._heard(peer)
         try:
             if connection.alpn == MESH_ALPN:
                 await self._members.accept(connection, known=peer in self._known)
@@ -357,7 +372,13 @@ class Peers:
         """From its first session on a peer is dialled when it is gone; before that it is here already."""
         if began:
             self._keep(peer)
+            self._heard(peer)
         self._dialler.changed(peer)
+
+    def _heard(self, peer: EndpointId) -> None:
+        """Whoever waits for it need not any more."""
+        if self._pool is not None:
+            self._pool.returns.heard(peer)
 
     def _learn(self, peer: PeerAddress, source: Source) -> bool:
         if peer.endpoint_id not in self._known and self._known.is_full:

@@ -6,6 +6,7 @@ until it says something new. Thread-safe.
 """
 
 import math
+import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -56,6 +57,8 @@ class _Failure:
     count: int = 0
     clock: int = 0
     """Of the document that it contradicts, when it is about one package."""
+    is_held: bool = False
+    """Nothing is wrong with it: this node may not use the path."""
 
 
 class Providers:
@@ -69,12 +72,15 @@ class Providers:
         sessions: Callable[[], Collection[EndpointId]],
         *,
         clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
+        """`jitter` gives 0 to 1."""
         self._records = records
         self._offers = offers
         self._own = own
         self._sessions = sessions
         self._clock = clock
+        self._jitter = jitter
         self._lock = threading.Lock()
         self._failures: dict[tuple[EndpointId, BlobHash | None], _Failure] = {}
 
@@ -99,11 +105,14 @@ class Providers:
         )
 
     def failed(self, peer: EndpointId, *, gained: bool = False) -> None:
-        """It could not be reached, or fell silent; `gained`: after it had given something."""
+        """It could not be reached, or fell silent; `gained`: after it had given something. It is put back
+        for longer each time, and never for quite as long as by others that lost it too.
+        """
         with self._lock:
             before = self._failures.get((peer, None))
             count = 1 if before is None or gained else before.count + 1
             wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(count - 1, 20))
+            wait *= 0.5 + self._jitter() / 2
             self._remember(peer, None, _Failure(self._clock() + wait, count))
 
     def lacks(self, holder: Holder, collection: BlobHash) -> None:
@@ -111,6 +120,18 @@ class Providers:
         with self._lock:
             failure = _Failure(self._clock() + LACKING_SECONDS, clock=holder.clock)
             self._remember(holder.endpoint_id, collection, failure)
+
+    def hold(self, holder: Holder, collection: BlobHash, seconds: float) -> None:
+        """The path to it may not be used for that package now."""
+        with self._lock:
+            failure = _Failure(self._clock() + seconds, clock=holder.clock, is_held=True)
+            self._remember(holder.endpoint_id, collection, failure)
+
+    def release(self) -> None:
+        """Paths may be used again, or other classes may use them."""
+        with self._lock:
+            for key in [key for key, failure in self._failures.items() if failure.is_held]:
+                del self._failures[key]
 
     def gave_wrong(self, holder: Holder, collection: BlobHash) -> None:
         """Its bytes are not what they should be."""

@@ -17,14 +17,19 @@ _NOT_ITS_OWN = 1 + len(LAYOUT_NAMES)
 
 
 def quote(
-    name: str, offers: Offers, providers: Providers, store: Store, rates: Mapping[EndpointId, float]
+    name: str,
+    offers: Offers,
+    providers: Providers,
+    store: Store,
+    rates: Mapping[EndpointId, float],
+    limit: float | None = None,
 ) -> Quote:
-    """Blocks."""
+    """At most `limit` bytes a second. Blocks."""
     offer = offers.resolve(name)
     if offer is None:
-        return Quote(name, None, None, 0, 0, (), 0.0, 0.0)
+        return Quote(name, None, None, 0, 0, (), 0.0, limit, 0)
     holders = providers.holders(offer.collection)
-    missing = max(0, offer.bytes - _present(offer, store))
+    missing = missing_bytes(offer, store)
     connected = [rates[each.endpoint_id] for each in holders if each.connected and each.endpoint_id in rates]
     known = [rates[each.endpoint_id] for each in holders if each.endpoint_id in rates]
     rate = max(connected or known or list(rates.values())[-1:], default=0.0)
@@ -36,8 +41,14 @@ def quote(
         missing,
         tuple(ProviderInfo(each.endpoint_id, each.agent_id, each.state, each.connected) for each in holders),
         rate,
-        missing / rate if rate > 0 else 0.0,
+        limit,
+        store.usage().free_bytes,
     )
+
+
+def missing_bytes(offer: Offer, store: Store) -> int:
+    """Of a package that is not here; blocks."""
+    return max(0, offer.bytes - _present(offer, store))
 
 
 def _present(offer: Offer, store: Store) -> int:

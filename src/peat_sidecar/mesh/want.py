@@ -38,6 +38,8 @@ class Want:
     export_to: str
     reference: str = ""
     """What it is a package of, as far as that is known."""
+    deadline: float = 0.0
+    """Unix seconds at which it fails unless it is here; 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,16 @@ class Quote:
     providers: tuple[ProviderInfo, ...]
     rate: float
     """Bytes a second that were observed with one of them; 0 while none were."""
-    eta_seconds: float
-    """0 while it cannot be told."""
+    limit: float | None
+    """What limits leave of it; None where there are none."""
+    free_bytes: int
+    """Room on the disk."""
+
+    @property
+    def eta_seconds(self) -> float:
+        """At the rate that limits leave; 0 while it cannot be told."""
+        rate = self.rate if self.limit is None else min(self.rate or self.limit, self.limit)
+        return self.missing_bytes / rate if rate > 0 else 0.0
 
 
 @dataclass(slots=True)
@@ -95,11 +105,29 @@ class Entry:
     """Its transfer is being ended, for another want."""
     done_bytes: int = 0
     """That had come when its last transfer ended."""
+    missing_bytes: int = 0
+    """At the last look, where that matters."""
 
     @property
     def is_open(self) -> bool:
         """Whether something has to be done for it."""
-        return not self.row.done and not self.gone
+        return not self.row.done and not self.row.expired and not self.gone
+
+    @property
+    def state(self) -> Literal["waiting", "fetching", "done", "failed"]:
+        """As callers see it."""
+        if self.row.done:
+            return "done"
+        if self.row.expired:
+            return "failed"
+        return "fetching" if self.transfer else "failed" if self.failed else "waiting"
+
+    @property
+    def reason(self) -> str:
+        """What it waits for, or why it failed; empty while nothing is wrong."""
+        if self.row.done or self.row.expired:
+            return self.row.last_error
+        return self.transfer.progress.waiting_for if self.transfer is not None else self.why
 
     def view(self) -> Want:
         """For callers."""
@@ -114,8 +142,8 @@ class Entry:
             row.name,
             row.transfer_class,
             row.origin,
-            "done" if row.done else "fetching" if transfer else "failed" if self.failed else "waiting",
-            "" if row.done else (transfer.progress.waiting_for if transfer is not None else self.why),
+            self.state,
+            self.reason,
             transfer.id if transfer is not None else "",
             row.created_at,
             len(self.claims),
@@ -124,6 +152,7 @@ class Entry:
             row.arch,
             row.export_to,
             row.reference or (offer.reference if offer is not None else ""),
+            row.deadline,
         )
 
 

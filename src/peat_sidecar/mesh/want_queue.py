@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.providers import Holder, Providers
 from peat_sidecar.mesh.want import Entry
+from peat_sidecar.rate import format_size
 
 AT_ONCE = 4
 
@@ -20,12 +21,20 @@ class Turn:
     """Fetches that make way for one of a higher class; what they have got is kept."""
     waits: list[float] = field(default_factory=list)
     """Seconds after which something may be different although nothing was said."""
+    seeks: set[EndpointId] = field(default_factory=set)
+    """Those that are not connected and hold what waits for a peer."""
 
 
 def next_turn(
-    entries: Iterable[Entry], providers: Providers, sessions: frozenset[EndpointId], now: float
+    entries: Iterable[Entry],
+    providers: Providers,
+    sessions: frozenset[EndpointId],
+    now: float,
+    approve_above: int | None = None,
 ) -> Turn:
-    """Of open wants; says in each that waits why."""
+    """Of open wants; says in each that waits why. Those that lack more bytes than `approve_above` wait until
+    they are approved.
+    """
     turn = Turn()
     waiting, running = [], []
     for entry in entries:
@@ -37,6 +46,12 @@ def next_turn(
     stopping = sum(each.is_stopped for each in running)
     dialled = {each.fetch.holder.endpoint_id for each in running if each.fetch is not None} - sessions
     for entry in sorted(waiting, key=lambda each: _order(each, sessions)):
+        if approve_above is not None and entry.missing_bytes > approve_above and not entry.row.approved:
+            entry.why = (
+                f"{format_size(entry.missing_bytes)} are more than {format_size(approve_above)}:"
+                f" approve it with `peat-sidecar wants approve {entry.row.id}`"
+            )
+            continue
         if entry.not_before > now:
             turn.waits.append(entry.not_before - now)
             continue
@@ -68,6 +83,8 @@ def _holder(entry: Entry, providers: Providers, dialled: set[EndpointId], turn: 
     for holder in holders:
         if holder.can_be_asked and holder.endpoint_id not in dialled:
             return holder
+    gone = (each for each in holders if not each.connected and each.wait_seconds < math.inf)
+    turn.seeks |= {each.endpoint_id for each in gone}
     turn.waits += [each.wait_seconds for each in holders if 0 < each.wait_seconds < math.inf]
     if not holders:
         entry.why = "nobody is known who holds it"

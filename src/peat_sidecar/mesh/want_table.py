@@ -16,6 +16,7 @@ from peat_sidecar.mesh.want import Entry, Want, new_id
 from peat_sidecar.state import State, WantRow
 
 OPEN_LIMIT = 10_000
+LONGEST_DEADLINE_SECONDS = 10 * 366 * 86_400.0
 _NAME_LIMIT = 512
 _CANCELLED = "it was cancelled"
 _NO_ROOT = Digest("sha256", "0" * 64)
@@ -43,13 +44,17 @@ class WantTable:
         origin: Literal["user", "policy"] = "user",
         export_to: str = "",
         reference: str = "",
+        approved: bool = False,
+        deadline_seconds: float = 0.0,
     ) -> Want:
-        """Wants a package by reference, digest of its root or manifest, or hash of its collection. One that
-        is wanted already keeps the better class. `ConfigError`; `Refused` when there are too many.
+        """Wants a package by reference, digest of its root or manifest, or hash of its collection, for ever
+        or for so many seconds. One that is wanted already keeps the better class and the later deadline.
+        `approved`: however large it is. `ConfigError`; `Refused` when there are too many.
         """
         name = name.strip()
         if not name or len(name) > _NAME_LIMIT or not name.isprintable() or " " in name:
             raise ConfigError(f"{name[:80]!r} is no name of a package; give a reference, a digest or a hash")
+        deadline = self._deadline(deadline_seconds)
         if export_to:
             target_of(reference or name, export_to, _NO_ROOT)
         with self._lock:
@@ -58,7 +63,16 @@ class WantTable:
                 if sum(each.is_open for each in self._entries.values()) >= OPEN_LIMIT:
                     raise Refused(f"{OPEN_LIMIT} packages are wanted; cancel some of these wants first")
                 row = WantRow(
-                    new_id(), name, transfer_class, origin, self._now(), arch, export_to, reference=reference
+                    new_id(),
+                    name,
+                    transfer_class,
+                    origin,
+                    self._now(),
+                    arch,
+                    export_to,
+                    reference=reference,
+                    approved=approved,
+                    deadline=deadline,
                 )
                 entry = Entry(row)
             else:
@@ -68,14 +82,23 @@ class WantTable:
                     transfer_class=better,
                     origin="user" if origin == "user" else entry.row.origin,
                     export_to=export_to or entry.row.export_to,
+                    approved=approved or entry.row.approved,
+                    deadline=max(deadline, entry.row.deadline) if deadline and entry.row.deadline else 0.0,
                 )
             self._put(entry, row)
             self._entries[row.id] = entry
         self._look_again()
         return entry.view()
 
+    def waiting(self, limit: int) -> tuple[list[Want], int]:
+        """Open ones that nothing is fetched for, the first by class and age; how many more there are."""
+        with self._lock:
+            found = [each for each in self._entries.values() if each.is_open and each.transfer is None]
+            found.sort(key=lambda each: (each.row.transfer_class.rank, each.row.created_at))
+            return [each.view() for each in found[:limit]], max(0, len(found) - limit)
+
     def list(self) -> list[Want]:
-        """Open ones and the last that are done, the oldest first."""
+        """Open ones and the last that have ended, the oldest first."""
         with self._lock:
             return [entry.view() for entry in self._entries.values()]
 
@@ -94,6 +117,14 @@ class WantTable:
         """For the policy, which does not want it any more; nothing when it is not there."""
         with suppress(NotFound):
             self._remove(id)
+
+    def approve(self, id: str) -> Want:
+        """It may be as large as it is, also after a restart. `NotFound` for none that is known."""
+        with self._lock:
+            entry = self._known(id)
+            self._put(entry, replace(entry.row, approved=True))
+        self._look_again()
+        return entry.view()
 
     def set_class(self, id: str, transfer_class: TransferClass) -> Want:
         """`NotFound` for none that is known."""
@@ -137,6 +168,14 @@ class WantTable:
         self._state.put_want(row)
         entry.row = row
 
+    def _deadline(self, seconds: float) -> float:
+        if not 0 <= seconds <= LONGEST_DEADLINE_SECONDS:
+            raise ConfigError(
+                f"a want cannot have its deadline {seconds:g} seconds from now; name a time of at most 10"
+                " years, or 0 for no deadline"
+            )
+        return self._now() + seconds if seconds else 0.0
+
     def _open_one(self, name: str, arch: str) -> Entry | None:
         same = (each for each in self._entries.values() if each.is_open and each.row.name == name)
         return next((each for each in same if each.row.arch == arch), None)
@@ -152,7 +191,7 @@ class WantTable:
             entry = self._known(id)
             self._state.remove_want(id)
             want = entry.view()
-            if not entry.row.done:
+            if entry.is_open:
                 want = replace(want, state="waiting", why=_CANCELLED)
             entry.gone = True
             del self._entries[id]

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.arrivals import Arrivals
@@ -21,9 +22,9 @@ from peat_sidecar.mesh.endings import Endings
 from peat_sidecar.mesh.fetching import Fetch, FetchesPackages, ReachesPeers
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, keys_in, keys_of, parse_name
 from peat_sidecar.mesh.providers import Holder, Providers
-from peat_sidecar.mesh.quotes import quote
+from peat_sidecar.mesh.quotes import missing_bytes, quote
 from peat_sidecar.mesh.wake import Sleep, Wake
-from peat_sidecar.mesh.want import Entry, Quote
+from peat_sidecar.mesh.want import Entry, Quote, Want
 from peat_sidecar.mesh.want_queue import next_turn
 from peat_sidecar.mesh.want_table import WantTable
 from peat_sidecar.records import Change
@@ -61,6 +62,7 @@ class Wants(WantTable):
         offers: Offers,
         providers: Providers,
         arrivals: Arrivals,
+        approve_above: Callable[[], int | None] = lambda: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -74,24 +76,35 @@ class Wants(WantTable):
         self._offers = offers
         self._providers = providers
         self._arrivals = arrivals
+        self._approve_above = approve_above
         self._clock = clock
         self._sleep = sleep
-        self._endings = Endings(providers, clock)
+        self._endings = Endings(providers, clock, now)
         self._loop = asyncio.get_running_loop()
         self._wake = Wake(sleep)
         self._stale: set[str] | None = None
         """What has changed since the last look; None: everything may have."""
         self._has_room = False
 
-    def quote(self, name: str) -> Quote:
-        """What it would take to get a package now. Blocks."""
-        return quote(name.strip(), self._offers, self._providers, self._store, self._endings.rates)
+    def quote(self, name: str, limit: float | None = None) -> Quote:
+        """What it would take to get a package now, at that many bytes a second or fewer. Blocks."""
+        rates = self._endings.rates
+        return quote(name.strip(), self._offers, self._providers, self._store, rates, limit)
 
     def look_again(self) -> None:
         """Whose documents count may have changed; from any thread."""
         with self._lock:
             self._stale = None
         self._wake.set()
+
+    def set_class(self, id: str, transfer_class: TransferClass) -> Want:
+        self._providers.release()  # another class may use other paths
+        return super().set_class(id, transfer_class)
+
+    def limits_changed(self) -> None:
+        """What waited for them is looked at; from any thread."""
+        self._providers.release()
+        self.look_again()
 
     async def run(self) -> None:
         """Until it is cancelled; transfers that it began end then."""
@@ -111,6 +124,7 @@ class Wants(WantTable):
 
     def _let_go(self) -> None:
         """Nobody follows transfers any more: where this is run again, all is looked at anew."""
+        self._peers.seek(())
         with self._lock:
             self._stale = None
             for entry in self._entries.values():
@@ -122,6 +136,7 @@ class Wants(WantTable):
         """How long until something is due by itself."""
         try:
             await self._look()
+            due = await self._expire()
         except PeatError as error:
             _log.warning("wants cannot be looked at", error=str(error))
             self._stale = None
@@ -136,7 +151,11 @@ class Wants(WantTable):
                 self._has_room = False
                 for each in entries:
                     each.not_before, each.waits = 0.0, 0
-            turn = next_turn(entries, self._providers, self._peers.sessions(), self._clock())
+            turn = next_turn(
+                entries, self._providers, self._peers.sessions(), self._clock(), self._approve_above()
+            )
+            turn.waits += due
+            self._peers.seek(turn.seeks)
             for entry in turn.stops:
                 if entry.transfer is not None:
                     self._end(entry.transfer)
@@ -157,7 +176,8 @@ class Wants(WantTable):
                 if each.is_open and (stale is None or each.keys is None or not stale.isdisjoint(each.keys))
             ]
         found = await asyncio.to_thread(lambda: [self._found(each.row) for each in entries])
-        for entry, (offer, claims, here) in zip(entries, found, strict=True):
+        for entry, (offer, claims, here, missing) in zip(entries, found, strict=True):
+            entry.missing_bytes = missing
             entry.keys = keys_of(entry.row.name, offer, claims.values())
             if entry.transfer is not None:  # it goes on with what it has begun
                 if (
@@ -178,12 +198,36 @@ class Wants(WantTable):
             self._has_looked = True
             super()._look_again()
 
-    def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool]:
+    async def _expire(self) -> list[float]:
+        """Ends wants whose deadline is over; in how many seconds others' are."""
+        now = self._now()
+        with self._lock:
+            timed = [each for each in self._entries.values() if each.is_open and each.row.deadline]
+        for entry in [each for each in timed if each.row.deadline <= now]:
+            await asyncio.to_thread(self._write_expired, entry)
+            if entry.transfer is not None:
+                entry.is_stopped = True
+                self._end(entry.transfer)
+            super()._look_again()
+        return [each.row.deadline - now for each in timed if each.is_open]
+
+    def _write_expired(self, entry: Entry) -> None:
+        with self._lock:
+            last = entry.reason or entry.row.last_error
+            why = "it was not here by its deadline" + (f": {last}" if last else "")
+            if entry.is_open:
+                self._put(entry, replace(entry.row, expired=True, last_error=why))
+
+    def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool, int]:
+        """What the name means, who holds it, whether it is here, and, where that matters, what is missing."""
         offer = self._offers.resolve(row.name, arch=row.arch, reference=row.reference)
         if offer is None:
-            return None, {}, self._store.package(parse_name(row.name)) is not None
+            return None, {}, self._store.package(parse_name(row.name)) is not None, 0
         here = self._store.package(offer.collection) is not None
-        return offer, self._providers.claims(offer.collection), here
+        above = self._approve_above()
+        matters = above is not None and offer.bytes > above and not (here or row.approved)
+        missing = missing_bytes(offer, self._store) if matters else 0
+        return offer, self._providers.claims(offer.collection), here, missing
 
     async def _settle(self, entry: Entry) -> None:
         """It came another way, or the program ended when it had come."""
@@ -239,8 +283,8 @@ class Wants(WantTable):
 
     async def _fulfil(self, entry: Entry) -> None:
         with self._lock:
-            done = [each.row.id for each in self._entries.values() if each.row.done]
-            forgotten = done[: max(0, len(done) + 1 - DONE_REMEMBERED)]
+            ended = [each.row.id for each in self._entries.values() if not each.is_open]
+            forgotten = ended[: max(0, len(ended) + 1 - DONE_REMEMBERED)]
             for id in forgotten:
                 del self._entries[id]
         row = replace(entry.row, done=True, last_error="")
@@ -264,7 +308,7 @@ class Wants(WantTable):
 
     def _write_error(self, entry: Entry, error: str) -> None:
         with self._lock:
-            if not entry.gone:
+            if entry.is_open:
                 self._put(entry, replace(entry.row, last_error=error))
 
     def _partial(self, entry: Entry) -> None:

@@ -5,6 +5,7 @@ apart (ended, reset, stopped, stalled), and that only admitted peers get as far 
 mean is for others.
 """
 
+from peat_sidecar.net.changes import watch_network
 from peat_sidecar.net.endpoint import IrohConnection, IrohEndpoint
 from peat_sidecar.net.failures import (
     ConnectionClosed,
@@ -18,6 +19,8 @@ from peat_sidecar.net.identity import endpoint_id, load_identity
 from peat_sidecar.net.interfaces import Connection, ConnectionStats, Endpoint, Stream
 from peat_sidecar.net.memory import MemoryConnection, MemoryEndpoint, MemoryNetwork
 from peat_sidecar.net.pool import Pool
+from peat_sidecar.net.returns import Returns
+from peat_sidecar.net.routes import interface_towards, remote_ip
 from peat_sidecar.net.watchdog import Watchdog
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "MemoryNetwork",
     "NotSpoken",
     "Pool",
+    "Returns",
     "Stream",
     "StreamEnded",
     "StreamReset",
@@ -39,5 +43,8 @@ __all__ = [
     "StreamStopped",
     "Watchdog",
     "endpoint_id",
+    "interface_towards",
     "load_identity",
+    "remote_ip",
+    "watch_network",
 ]

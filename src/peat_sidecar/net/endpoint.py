@@ -23,7 +23,7 @@ from iroh import iroh_ffi
 
 from peat_sidecar.errors import ConfigError, PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
-from peat_sidecar.net import addresses
+from peat_sidecar.net import addresses, probe
 from peat_sidecar.net.advertised import Advertised
 from peat_sidecar.net.bindings import IrohReceive, IrohSend, plain, translate
 from peat_sidecar.net.failures import LIMIT_CODE, PERMISSION_CODE, ConnectionClosed, NotSpoken
@@ -228,6 +228,14 @@ class IrohEndpoint:
             elif isinstance(closed := translate(error, peer.endpoint_id), ConnectionClosed):
                 raise closed from None
             raise PeerUnavailable(f"peer {name} cannot be dialled: {text}") from None
+
+    async def answers(self, peer: PeerAddress, seconds: float) -> bool:
+        found: list[str] = []
+        if not self._closing:
+            with contextlib.suppress(PeerUnavailable):
+                found = await addresses.resolve(peer.addresses)
+        bound = {version: addresses.split(address)[0] for version, address in self._asked.items()}
+        return await probe.answers(found, bound, seconds)
 
     async def accept(self) -> IrohConnection | None:
         if self._closing and self._admitted.empty():

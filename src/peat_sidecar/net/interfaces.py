@@ -138,6 +138,12 @@ class Endpoint(Protocol):
         """`PeerUnavailable` within the connect time."""
         ...
 
+    async def answers(self, peer: PeerAddress, seconds: float) -> bool:
+        """Whether it answers at one of its addresses, asked with one small datagram for each. It is waited
+        for that long; False says little of a peer behind an address translation.
+        """
+        ...
+
     async def accept(self) -> Connection | None:
         """The next admitted connection; None when the endpoint is closed."""
         ...

@@ -35,7 +35,7 @@ class MemoryNetwork:
         self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
         self._stalled: set[tuple[EndpointId, EndpointId]] = set()
         self._killed: set[EndpointId] = set()
-        self._ports = itertools.count(40000)
+        self._numbers = itertools.count(1)
 
     def endpoint(
         self,
@@ -48,7 +48,8 @@ class MemoryNetwork:
     ) -> "MemoryEndpoint":
         """A new endpoint; an id that was killed or closed may come back."""
         self._killed.discard(id)
-        address = f"127.0.0.1:{next(self._ports)}"
+        number = next(self._numbers)
+        address = f"127.0.{number >> 8}.{number & 255}:4433"
         endpoint = MemoryEndpoint(
             self,
             id,
@@ -322,6 +323,13 @@ class MemoryEndpoint:
         connection = self._end(session, self, alpn, far.address)
         far._answer(self._end(session, far, alpn, self.address))
         return connection
+
+    async def answers(self, peer: PeerAddress, seconds: float) -> bool:
+        far = None if self._closed else self._network.find(peer)
+        if far is not None and self._network.flows(self.id, far.id) and self._network.flows(far.id, self.id):
+            return True
+        await asyncio.sleep(seconds)
+        return False
 
     async def accept(self) -> MemoryConnection | None:
         connection = await self._admitted.get()

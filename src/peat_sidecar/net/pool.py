@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from peat_sidecar.errors import PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net.interfaces import Connection, Endpoint
+from peat_sidecar.net.returns import Returns
 
 MAX_CONNECTIONS = 256
 # Keep-alives of both sides cost about 1.6 KB a minute; what moves less than this in a check is idle.
@@ -36,6 +37,7 @@ class Pool:
 
     def __init__(self, endpoint: Endpoint, *, idle_seconds: float = 300.0) -> None:
         self._endpoint = endpoint
+        self.returns = Returns(endpoint.answers)
         self._idle_seconds = idle_seconds
         self._open: dict[Key, _Entry] = {}
         self._dials: dict[Key, asyncio.Task[Connection]] = {}
@@ -117,6 +119,7 @@ class Pool:
         if not self._may_dial(peer.endpoint_id):
             connection.close()
             raise PeerUnavailable(f"peer {peer.endpoint_id.short} is kept out here")
+        self.returns.heard(peer.endpoint_id)
         self._make_room()
         self._open[key] = _Entry(connection, asyncio.get_running_loop().time(), _moved(connection))
         if self._reaper is None:

@@ -31,13 +31,6 @@ class Bucket:
         wait = -self._level / self.rate
         return wait if wait > _TICK_SECONDS else 0.0
 
-    def room(self, seconds: float, now: float) -> float:
-        """What may be taken until the next one has to wait for so long."""
-        if self.rate is None:
-            return float("inf")
-        self._fill(now)
-        return max(0.0, self._level + self.rate * seconds)
-
     def take(self, size: float, now: float) -> None:
         """Counts bytes that go, whether there was room or not; negative ones are given back."""
         if self.rate is not None:
@@ -89,10 +82,6 @@ class Side:
             others = (each._taken for each in self._sides if each is not self and each._wants)
             self._taken = max(self._taken, min(others, default=0.0))
         self._wants = value
-
-    def room(self, seconds: float, now: float) -> float:
-        """As that of a `Bucket`."""
-        return self._bucket.room(seconds, now)
 
     def wait_seconds(self, now: float) -> float:
         """Until something may go; a moment when it is another's turn."""

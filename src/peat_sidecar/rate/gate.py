@@ -6,7 +6,7 @@ holds for everything, for a class, or for a peer; a flow that is held back by a 
 else back.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -54,8 +54,12 @@ class Request:
 class Gate:
     """One for each direction."""
 
-    def __init__(self, *, share: float = DEFAULT_SHARE, total: Shared | None = None) -> None:
-        """`total` is of both directions together."""
+    def __init__(
+        self, *, share: float = DEFAULT_SHARE, total: Shared | None = None, open_per_peer: int | None = None
+    ) -> None:
+        """`total` is of both directions together. `open_per_peer`: so many requests with a peer may be under
+        way at once, until they are told to have `ended`.
+        """
         self.share = share
         """Of what goes, for those behind the first class that asks; 0: they wait."""
         self._everything = Bucket(None)
@@ -64,6 +68,8 @@ class Gate:
         self._peers: dict[Hashable, Bucket] = {}
         self._asking: dict[TransferClass, list[Flow]] = {each: [] for each in TransferClass}
         self._present: set[Flow] = set()
+        self._open_per_peer = open_per_peer
+        self._open: Counter[Hashable] = Counter()
         self._credit = 0.0
         self._behind = dict.fromkeys(TransferClass, 0.0)
         """What each class got while another went first, so that all behind get the same."""
@@ -165,6 +171,12 @@ class Gate:
                 return granted, wait
             granted.append(self._serve(flow, now))
 
+    def ended(self, flow: Flow) -> None:
+        """What was granted to it once is not under way any more."""
+        self._open[flow.peer] -= 1
+        if self._open[flow.peer] <= 0:
+            del self._open[flow.peer]
+
     def correct(self, flow: Flow, size: float, now: float) -> None:
         """Bytes that went beside what was granted (headers, repetitions); negative: fewer."""
         rank = flow.transfer_class.rank
@@ -184,10 +196,6 @@ class Gate:
         for bucket in self._buckets(flow):
             bucket.take(size, now)
 
-    def room(self, flow: Flow, seconds: float, now: float) -> float:
-        """What may go beside until the flow would have to wait for so long."""
-        return min(bucket.room(seconds, now) for bucket in self._buckets(flow))
-
     def _next(self, now: float) -> tuple[Flow | None, float | None]:
         """Who goes now; else how long the soonest has to wait."""
         ready: list[Flow] = []
@@ -195,6 +203,8 @@ class Gate:
         for flows in self._asking.values():
             free: list[Flow] = []
             for flow in flows:
+                if self._open_per_peer is not None and self._open[flow.peer] >= self._open_per_peer:
+                    continue
                 wait = max(bucket.wait_seconds(now) for bucket in self._own(flow))
                 if wait == 0:
                     free.append(flow)
@@ -229,6 +239,8 @@ class Gate:
     def _serve(self, flow: Flow, now: float) -> Request:
         request = flow.waiting.popleft()
         request.granted = True
+        if self._open_per_peer is not None:
+            self._open[flow.peer] += 1
         if not flow.waiting:
             self._asking[flow.transfer_class].remove(flow)
         self.correct(flow, request.size, now)

@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from peat_sidecar.errors import ConfigError
+from peat_sidecar.rate.periods import parse_zone
 from peat_sidecar.rate.rates import format_rate, parse_rate
 
 _WINDOW = re.compile(r"(?:(\w{3}(?:-\w{3})?) +)?(\d\d?:\d\d)-(\d\d?:\d\d) +(.+)")
@@ -47,10 +48,7 @@ class Schedule:
 
         `ConfigError` for a zone or a text that is none.
         """
-        try:
-            place = ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ConfigError(f"{zone[:60]!r} is no time zone; one looks like Europe/Oslo, or UTC") from None
+        place = parse_zone(zone)
         windows: list[_Window] = []
         otherwise: float | None = None
         parts = [part.strip() for part in text.split(",")]

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from peat_sidecar.errors import ConfigError, StoreFailed
+from peat_sidecar.errors import ConfigError, PeatError, StoreFailed
 from peat_sidecar.records.failures import damaged, translated
 
 _VERSION = 1
@@ -94,6 +94,13 @@ class Database:
         """Within a transaction."""
         if values:
             self._connection.executemany(query, values)
+
+    def fold(self) -> None:
+        """Moves what the log holds into the file, so that no commit has to; nothing to do where it is empty.
+        Where that fails the log keeps all of it. Outside of transactions.
+        """
+        with suppress(PeatError):
+            self.rows("PRAGMA wal_checkpoint(PASSIVE)")
 
     def damaged(self, what: str) -> StoreFailed:
         """The error for content that this program cannot have written."""

@@ -282,7 +282,7 @@ class Records:
     def review(self) -> int:
         """Looks at clocks again: what was ahead and is not counts now; what counts and is ahead (this node's
         clock was wrong) is set aside, or said again if this node said it. How many records; to be called now
-        and then.
+        and then. Moves the log into the database too, which a commit would have to wait for.
         """
         now = self._now()
         with self._writing:
@@ -292,6 +292,7 @@ class Records:
                 done += self._work(self._upkeep.heed_ahead(now))
             self._refresh()
             self._tell({self.id} if self._head() != head else ())
+            self._database.fold()
             return done
 
     def faults(self) -> list[Fault]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from peat_sidecar.errors import (
+    BudgetSpent,
     ConfigError,
     IntegrityError,
     NotFound,
@@ -67,6 +68,7 @@ OF_ERRORS: Mapping[type[PeatError], tuple[Code, int]] = {
     StoreFull: (Code.UNKNOWN, 507),
     StoreFailed: (Code.UNKNOWN, 500),
     SourceError: (Code.MANIFEST_INVALID, 400),
+    BudgetSpent: (Code.TOOMANYREQUESTS, 429),
 }
 """What an error is where nothing closer to its cause has said it."""
 

@@ -3,6 +3,7 @@
 from connectrpc.code import Code
 
 from peat_sidecar.errors import (
+    BudgetSpent,
     ConfigError,
     IntegrityError,
     NotFound,
@@ -22,6 +23,7 @@ CODES: dict[type[PeatError], Code] = {
     RemoteProtocolError: Code.ABORTED,
     PeerUnavailable: Code.UNAVAILABLE,
     Refused: Code.PERMISSION_DENIED,
+    BudgetSpent: Code.UNAVAILABLE,
     StoreFull: Code.RESOURCE_EXHAUSTED,
     StoreFailed: Code.FAILED_PRECONDITION,
     SourceError: Code.UNAVAILABLE,

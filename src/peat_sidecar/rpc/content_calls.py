@@ -67,12 +67,17 @@ class ContentCalls:
 
         async def fetch(progress: Progress) -> Outcome:
             progress.transfer_class = transfer_class
+            if not request.approved:
+                progress.approve_above = self._parts.limiter.limits.budgets.approve_above
             if not is_package:
                 return Outcome(blob=await getter.fetch_blob(wanted, peer, progress, expected=expected))
             package = await getter.fetch_package(wanted, peer, progress, list_as=list_as, expected=expected)
             return Outcome(package=package, foreign=tuple(progress.foreign))
 
-        transfer = self._start(TransferKind.FETCH, str(wanted), str(peer), fetch, (list_as, expected))
+        async def bear(progress: Progress) -> Outcome:
+            return await self._parts.limiter.bear(fetch, progress)
+
+        transfer = self._start(TransferKind.FETCH, str(wanted), str(peer), bear, (list_as, expected))
         return pb.FetchBlobResponse(transfer=await self._answer(transfer, wait=request.wait))
 
     async def export_blob(

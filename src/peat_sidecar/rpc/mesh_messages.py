@@ -32,6 +32,10 @@ def parse_class(value: pb.TransferClass) -> TransferClass | None:
     raise ConfigError(f"there is no transfer class {int(value)}; there are {', '.join(TransferClass)}")
 
 
+def class_message(transfer_class: TransferClass) -> pb.TransferClass:
+    return _CLASSES[transfer_class]
+
+
 def ban_message(ban: Ban) -> pb.Ban:
     return pb.Ban(endpoint_id=str(ban.endpoint_id), reason=ban.reason, banned_at=ban.at)
 
@@ -91,6 +95,7 @@ def want_message(want: Want) -> pb.Want:
         arch=want.arch,
         export_to=want.export_to,
         reference=want.reference,
+        deadline=want.deadline,
     )
 
 
@@ -112,4 +117,6 @@ def quote_message(quote: Quote) -> pb.QuoteResponse:
         ],
         bytes_per_second=quote.rate,
         eta_seconds=quote.eta_seconds,
+        limit_bytes_per_second=quote.limit or 0.0,
+        free_bytes=quote.free_bytes,
     )

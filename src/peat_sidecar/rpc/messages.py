@@ -7,6 +7,8 @@ from peat_sidecar.ids import BlobHash, Digest, PeerAddress, Reference
 from peat_sidecar.mesh import PeerInfo
 from peat_sidecar.rpc.codes import code_of
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
+from peat_sidecar.rpc.mesh_messages import class_message
+from peat_sidecar.rpc.source_messages import event_message, source_messages
 from peat_sidecar.store import BlobInfo, StoredPackage, Usage
 from peat_sidecar.transfer import Transfer, TransferKind, TransferState
 from peat_sidecar.wire import Ticket
@@ -130,7 +132,11 @@ def transfer_message(transfer: Transfer, node: PeerAddress) -> pb.Transfer:
         error=str(error or ""),
         error_code=code_of(error).value if error is not None else "",
         foreign=[str(layer.digest) for layer in foreign],
+        sources=source_messages(progress),
+        events=[event_message(each) for each in progress.events.all],
     )
+    if transfer.kind is TransferKind.FETCH:
+        message.transfer_class = class_message(progress.transfer_class)
     if outcome is not None:
         message.package = package_info(outcome.package, node) if outcome.package is not None else None
         message.blob = blob_status(outcome.blob) if outcome.blob is not None else None

@@ -44,3 +44,4 @@ class Service(
     def close(self) -> None:
         """Ends what would go on without end."""
         self.close_subscriptions()
+        self.close_watches()

@@ -15,6 +15,7 @@ from peat_sidecar.rpc.messages import (
     parse_package_name,
 )
 from peat_sidecar.rpc.parts import Parts
+from peat_sidecar.rpc.source_messages import source_messages
 from peat_sidecar.store import BlobInfo, StoredPackage
 from peat_sidecar.transfer import TransferKind, TransferState, remove_package
 
@@ -37,7 +38,10 @@ class StoreCalls:
         name = parse_blob_name(request.name)
         info = await asyncio.to_thread(self._parts.store.find, name)
         if info is not None:
-            return pb.GetBlobStatusResponse(blob=self._status(info))
+            status = self._status(info)
+            if not info.complete:
+                status.present_ranges = await asyncio.to_thread(self._present_ranges, info.hash)
+            return pb.GetBlobStatusResponse(blob=status)
         status = pb.BlobStatus(state=pb.BlobState.ABSENT)
         if isinstance(name, Digest):
             status.digest = str(name)
@@ -125,6 +129,14 @@ class StoreCalls:
             self._add_fetch(status, blob.hash)
         return status
 
+    def _present_ranges(self, hash: BlobHash) -> int:
+        """Blocks."""
+        try:
+            with self._parts.store.reader(hash) as reader:
+                return sum(1 for _ in reader.have.intervals())
+        except NotFound:
+            return 0  # it was removed meanwhile
+
     def _add_fetch(self, status: pb.BlobStatus, hash: BlobHash) -> None:
         """From whom the rest of a blob comes and how fast, or why the last fetch of it failed."""
         fetches = [each for each in self._parts.transfers.all() if each.kind is TransferKind.FETCH]
@@ -136,6 +148,11 @@ class StoreCalls:
             status.last_error = next((str(each.error) for each in own if each.error), "")
             return
         status.providers = asked
-        status.bytes_per_second = sum(each.bytes_per_second for each in running if each.other_side in asked)
+        progress = self._parts.getter.progress_of(hash)
+        bringing = [each for each in running if each.progress is progress]
+        if bringing:
+            status.transfer_id = bringing[0].id
+            status.sources = source_messages(bringing[0].progress)
+        status.bytes_per_second = sum(each.bytes_per_second for each in bringing)
         if status.bytes_per_second and status.size:
             status.eta_seconds = (status.size - status.present_bytes) / status.bytes_per_second

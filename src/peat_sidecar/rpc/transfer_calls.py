@@ -7,6 +7,7 @@ from connectrpc.request import RequestContext
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.messages import transfer_message
 from peat_sidecar.rpc.parts import Parts
+from peat_sidecar.rpc.transfer_watches import TransferWatches
 
 
 class TransferCalls:
@@ -14,6 +15,7 @@ class TransferCalls:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._watches = TransferWatches(parts)
 
     async def list_transfers(
         self,
@@ -36,6 +38,19 @@ class TransferCalls:
         async for transfer in self._parts.transfers.watch(request.id):
             message = transfer_message(transfer, address)
             yield pb.WatchTransferResponse(transfer=message)
+
+    async def watch_transfers(
+        self,
+        request: pb.WatchTransfersRequest,
+        ctx: RequestContext[pb.WatchTransfersRequest, pb.WatchTransfersResponse],
+        /,
+    ) -> AsyncIterator[pb.WatchTransfersResponse]:
+        async for snapshot in self._watches.snapshots():
+            yield snapshot
+
+    def close_watches(self) -> None:
+        """Ends them, so that they do not keep the daemon from stopping."""
+        self._watches.close()
 
     async def cancel_transfer(
         self,

@@ -31,7 +31,13 @@ class WantCalls:
             )
         transfer_class = parse_class(request.transfer_class) or TransferClass.NORMAL
         want = await asyncio.to_thread(
-            self._parts.wants.add, name, transfer_class, arch=request.arch, export_to=request.export_to
+            self._parts.wants.add,
+            name,
+            transfer_class,
+            arch=request.arch,
+            export_to=request.export_to,
+            approved=request.approved,
+            deadline_seconds=request.deadline_seconds,
         )
         return pb.AddWantResponse(want=want_message(want))
 
@@ -50,6 +56,15 @@ class WantCalls:
         want = await asyncio.to_thread(self._parts.wants.cancel, request.id)
         return pb.CancelWantResponse(want=want_message(want))
 
+    async def approve_want(
+        self,
+        request: pb.ApproveWantRequest,
+        ctx: RequestContext[pb.ApproveWantRequest, pb.ApproveWantResponse],
+        /,
+    ) -> pb.ApproveWantResponse:
+        want = await asyncio.to_thread(self._parts.wants.approve, request.id)
+        return pb.ApproveWantResponse(want=want_message(want))
+
     async def set_want_class(
         self,
         request: pb.SetWantClassRequest,
@@ -66,7 +81,9 @@ class WantCalls:
         self, request: pb.QuoteRequest, ctx: RequestContext[pb.QuoteRequest, pb.QuoteResponse], /
     ) -> pb.QuoteResponse:
         name = str(parse_package_name(request.name))
-        quote = await asyncio.to_thread(self._parts.wants.quote, name)
+        rates = self._parts.limiter.shaper.rates
+        limit = rates.of_fetch(TransferClass.NORMAL)
+        quote = await asyncio.to_thread(self._parts.wants.quote, name, limit)
         if quote.root is None:
             raise NotFound(
                 f"nobody whose record counts here offers {name[:200]!r}; want it, and it is waited for"

@@ -26,19 +26,22 @@ class _Damaged(sqlite3.DatabaseError):
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
-def open_database(path: Path, schema: str, version: int, columns: Mapping[str, str]) -> sqlite3.Connection:
-    """Makes what is missing. `columns` says what is carried over of each table when the file is damaged.
+def open_database(
+    path: Path, schema: str, version: int, columns: Mapping[str, str], added: Mapping[str, Mapping[str, str]]
+) -> sqlite3.Connection:
+    """Makes what is missing. `columns` says what is carried over of each table when the file is damaged,
+    `added` which columns the schema lacks, as files of earlier programs do: by table, with their types.
 
     `ConfigError` when another process has it or a newer program wrote it; `StoreFull`, `StoreFailed`.
     """
     with translated(path):
         try:
-            return _connect(path, schema, version)
+            return _connect(path, schema, version, added)
         except sqlite3.DatabaseError as error:
             if _code(error) not in _DAMAGE:
                 raise
         aside = _set_aside(path)
-        database = _connect(path, schema, version)
+        database = _connect(path, schema, version, added)
         saved = _carry_over(aside, database, columns)
         _log.error(
             "the state was damaged; what could be read of it is carried over, look whether bans and wants"
@@ -75,7 +78,9 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
+def _connect(
+    path: Path, schema: str, version: int, added: Mapping[str, Mapping[str, str]]
+) -> sqlite3.Connection:
     new = not path.exists()
     if new:  # what it says of peers is nobody else's business
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -96,12 +101,21 @@ def _connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
             if database.execute("SELECT 1 FROM sqlite_schema").fetchone():
                 raise _Damaged("tables without a version")
             database.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")
+        for table, kinds in added.items():
+            _add_columns(database, table, kinds)
         if new:
             _sync_folder(path.parent)
         return database
     except BaseException:
         database.close()
         raise
+
+
+def _add_columns(database: sqlite3.Connection, table: str, kinds: Mapping[str, str]) -> None:
+    there = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+    for name, kind in kinds.items():
+        if name not in there:
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
 
 def _set_aside(path: Path) -> Path:

@@ -50,6 +50,12 @@ class WantRow:
     """What it is listed as; empty: what the records say."""
     done: bool = False
     last_error: str = ""
+    approved: bool = False
+    """It may be as large as it is."""
+    deadline: float = 0.0
+    """Unix seconds until which it is wanted; 0: for ever."""
+    expired: bool = False
+    """It was not here by then."""
 
 
 @dataclass(frozen=True, slots=True)

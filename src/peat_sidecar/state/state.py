@@ -39,10 +39,18 @@ CREATE TABLE replicas (
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_ADDED = {
+    "wants": {
+        "approved": "INTEGER NOT NULL DEFAULT 0",
+        "deadline": "REAL NOT NULL DEFAULT 0",
+        "expired": "INTEGER NOT NULL DEFAULT 0",
+    }
+}
 _COLUMNS = {
     "bans": "id, reason, at",
     "peers": "id, addresses, disconnected",
-    "wants": "id, name, class, origin, created_at, arch, export_to, reference, done, last_error",
+    "wants": "id, name, class, origin, created_at, arch, export_to, reference, done, last_error, approved,"
+    " deadline, expired",
     "exports": "id, root, target, created_at, done, attempts, last_error",
     "replicas": "collection, root, reference, arch, agent_id, origin, unwanted_by",
     "facts": "key, value",
@@ -62,7 +70,7 @@ class State:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Makes the file where it is missing. `ConfigError` when another process has it."""
-        return cls(path, open_database(path, _SCHEMA, _VERSION, _COLUMNS))
+        return cls(path, open_database(path, _SCHEMA, _VERSION, _COLUMNS, _ADDED))
 
     def close(self) -> None:
         """Closing again does nothing."""
@@ -126,6 +134,9 @@ class State:
                 row.reference,
                 row.done,
                 row.last_error,
+                row.approved,
+                row.deadline,
+                row.expired,
             ),
         )
 
@@ -218,9 +229,23 @@ def _peer(row: tuple[Any, ...]) -> RememberedPeer:
 
 
 def _want(row: tuple[Any, ...]) -> WantRow:
-    id, name, transfer_class, origin, created_at, arch, export_to, reference, done, error = row
-    classed, made = TransferClass(transfer_class), float(created_at)
-    return WantRow(id, name, classed, _origin(origin), made, arch, export_to, reference, bool(done), error)
+    id, name, transfer_class, origin, created_at, arch, export_to, reference, done, error = row[:10]
+    approved, deadline, expired = row[10:]
+    return WantRow(
+        id,
+        name,
+        TransferClass(transfer_class),
+        _origin(origin),
+        float(created_at),
+        arch,
+        export_to,
+        reference,
+        bool(done),
+        error,
+        bool(approved),
+        deadline=float(deadline),
+        expired=bool(expired),
+    )
 
 
 def _export(row: tuple[Any, ...]) -> ExportRow:

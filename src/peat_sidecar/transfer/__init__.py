@@ -4,6 +4,7 @@ The first two stand between the store and OCI sources and targets, the other two
 """
 
 from peat_sidecar.transfer.collections import list_package
+from peat_sidecar.transfer.events import EventKind, TransferEvent
 from peat_sidecar.transfer.exporter import Exporter
 from peat_sidecar.transfer.getter import Getter
 from peat_sidecar.transfer.importer import Imported, Importer
@@ -13,11 +14,13 @@ from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.provider import Provider
 from peat_sidecar.transfer.remover import Removed, remove_package
 from peat_sidecar.transfer.shaping import Shaper
+from peat_sidecar.transfer.source_progress import SourceProgress, SourceState
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 
 __all__ = [
+    "EventKind",
     "Exporter",
     "Getter",
     "Imported",
@@ -29,8 +32,11 @@ __all__ = [
     "Provider",
     "Removed",
     "Shaper",
+    "SourceProgress",
+    "SourceState",
     "Sources",
     "Transfer",
+    "TransferEvent",
     "TransferKind",
     "TransferState",
     "Transfers",

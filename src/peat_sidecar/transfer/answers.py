@@ -14,16 +14,18 @@ from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.net import Connection, Stream, StreamEnded, StreamReset
 from peat_sidecar.ranges import ChunkRanges
-from peat_sidecar.transfer.shaping import Intake, Passage
+from peat_sidecar.transfer.intake import Intake
+from peat_sidecar.transfer.lanes import Passage
 from peat_sidecar.wire import SIZE_BYTES, ErrorCode, Get, GetMany, encode_request, parse_size
 
-LONG_SECONDS = 0.5
+LONG_SECONDS = 0.1
 _GIVEN_UP = 0
 
 
 class Pace:
-    """How much is read before it is verified and kept: half a second's worth, so that a break on a slow link
-    costs no more, and up to 1 MiB on a fast one, where that is fastest (64 KiB: 243 MB/s, 1 MiB: 347).
+    """How much is read before it is verified and kept: 25 to 100 ms worth, one group at least, since a
+    break costs that much, and up to 1 MiB on a fast link, where that is fastest (64 KiB: 243 MB/s, 1 MiB:
+    347).
     """
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from peat_sidecar.errors import IntegrityError, PeatError, Refused
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.division import MOST_CHUNKS, Division, Part
+from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.threads import in_thread, opened, to_its_end
 from peat_sidecar.transfer.wants import Want
@@ -60,6 +61,8 @@ class Board:
     progress: Progress
     start: float = 0.0
     """Where in a blob to begin, 0 to 1: other getters begin elsewhere."""
+    maps: list[LiveMaps] = field(default_factory=list)
+    """Of the peers that are at work: what few of them hold is taken first."""
     takers: int = 0
     """How many streams take parts."""
     fault: PeatError | None = None
@@ -124,6 +127,7 @@ class Board:
                     PART_SECONDS,
                     now,
                     start=start,
+                    maps=self._maps_of(coming.want),
                     takers=max(1, self.takers),
                     most=most,
                 )
@@ -136,6 +140,9 @@ class Board:
             if part is not None:
                 return _take(coming, part)
         return None
+
+    def _maps_of(self, want: Want) -> list[ChunkRanges]:
+        return [held for each in self.maps if (held := each.get(want.hash)) is not None]
 
     async def write(self, taken: Taken, run: Verified) -> None:
         """Keeps a verified run of a part; one of a blob that is whole already is left. A cancel takes effect

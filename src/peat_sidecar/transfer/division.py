@@ -5,6 +5,7 @@ seconds, from its own starting place on, so that getters that begin together tak
 then give them to each other. When nothing is free, who is idle takes over the second part of what is slowest.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from peat_sidecar.ranges import GROUP_CHUNKS, ChunkRanges
@@ -72,12 +73,13 @@ class Division:
         now: float,
         *,
         start: int = 0,
+        maps: Iterable[ChunkRanges] = (),
         takers: int = 1,
         most: int = MOST_CHUNKS,
     ) -> Part | None:
         """A free part that the taker's peer holds, for so many seconds, and no more than half of a taker's
-        share of what is left; the first one from chunk `start` on, then from the beginning. None when there
-        is none.
+        share of what is left. It begins with what the fewest of the partial holders' maps have; among that
+        with the first from chunk `start` on, then from the beginning. None when there is none.
         """
         there = self.free & held
         if not there:
@@ -85,7 +87,8 @@ class Division:
         if takers > 1:
             most = min(most, int(count(there) / (2 * takers)))
         wanted = part_chunks(min((rate or FIRST_RATE) * seconds, most))
-        begin, end = _first_from(there, start)
+        first = start // GROUP_CHUNKS * GROUP_CHUNKS
+        begin, end = _first_from(there, first, rarest(there, maps))
         aligned = begin // wanted * wanted + wanted
         part = ChunkRanges.of(begin, aligned if end is None else min(aligned, end)) & there
         self.free = self.free - part
@@ -148,9 +151,25 @@ def count(ranges: ChunkRanges) -> int:
     return sum((end or start) - start for start, end in ranges.intervals())
 
 
-def _first_from(ranges: ChunkRanges, start: int) -> tuple[int, int | None]:
-    behind = ranges - ChunkRanges.of(0, start) if start else ranges
-    return next((behind or ranges).intervals())
+def rarest(ranges: ChunkRanges, maps: Iterable[ChunkRanges]) -> ChunkRanges:
+    """Those of a set that the fewest maps have."""
+    by_count = [ranges]
+    for held in maps:
+        by_count.append(ChunkRanges.none())
+        for number in reversed(range(len(by_count) - 1)):
+            also = by_count[number] & held
+            by_count[number] -= also
+            by_count[number + 1] |= also
+    return next((each for each in by_count if each), ChunkRanges.none())
+
+
+def _first_from(ranges: ChunkRanges, start: int, rare: ChunkRanges) -> tuple[int, int | None]:
+    """Where to begin, and the end of what is there in one piece: it may go on beyond what is rare, lest false
+    maps could cut parts to pieces.
+    """
+    behind = rare - ChunkRanges.of(0, start) if start else rare
+    begin, _ = next((behind or rare).intervals())
+    return next((ranges - ChunkRanges.of(0, begin)).intervals())
 
 
 def _tail(ranges: ChunkRanges, chunks: int) -> ChunkRanges:

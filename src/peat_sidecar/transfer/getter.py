@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
-from peat_sidecar.errors import IntegrityError, NotFound
+from peat_sidecar.errors import IntegrityError, NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress
 from peat_sidecar.net import Connection, Pool, StreamReset
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, Walk, check_collection
 from peat_sidecar.ranges import ChunkRanges
+from peat_sidecar.rate import format_size
 from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.transfer.answers import asking
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.holdings import holdings
+from peat_sidecar.transfer.intake import LEAST_PART_BYTES, Intake
 from peat_sidecar.transfer.package_listing import (
     PackageListing,
     fetch_listing,
@@ -27,7 +29,7 @@ from peat_sidecar.transfer.package_listing import (
 )
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
-from peat_sidecar.transfer.shaping import LEAST_PART_BYTES, Intake, Shaper
+from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.transfer.small_blobs import SmallBlobs
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.tries import Tries, blaming
@@ -51,6 +53,8 @@ class Getter:
         self._store = store
         self._shaper = shaper or Shaper()
         self._tries = Tries(pool, patience)
+        self._place = int.from_bytes(pool.id.value[:4], "big") / (1 << 32)
+        """Where in a blob this node begins, when others fetch it as well."""
         self._sources: dict[BlobHash, Sources] = {}
         self._active: dict[BlobHash, tuple[asyncio.Event, Progress]] = {}
         """Blobs that a transfer is at work on; the event is set when it is not any more."""
@@ -74,7 +78,9 @@ class Getter:
         with _blaming(sources), contextlib.closing(intake):
             if size is None:
                 size = await self._tries.first(sources, progress, lambda link: _size(link, blob_hash, intake))
-            await self._fetch([Want(blob_hash, size, expected, media_type)], sources, intake)
+            want = Want(blob_hash, size, expected, media_type)
+            _require_approved(self._missing_bytes([want]), progress.approve_above)
+            await self._fetch([want], sources, intake)
         info = self._store.find(blob_hash)
         if info is None or not info.complete:
             raise NotFound(f"blob {blob_hash} was removed while it was fetched; fetch it again")
@@ -84,6 +90,11 @@ class Getter:
         """Whom that blob is asked of now."""
         sources = self._sources.get(blob_hash)
         return sources.current if sources is not None else []
+
+    def progress_of(self, blob_hash: BlobHash) -> Progress | None:
+        """Of the transfer that is at work on that blob now."""
+        _, progress = self._active.get(blob_hash, (None, None))
+        return progress
 
     async def fetch_package(
         self,
@@ -135,7 +146,9 @@ class Getter:
         _require_within("blobs", len(package.blobs), limit_blobs)
         progress.foreign = list(package.foreign)
         wants = [_want(blob, listing) for blob in package.blobs]
-        await asyncio.to_thread(self._require_room, wants)
+        missing = await asyncio.to_thread(self._missing_bytes, wants)
+        _require_approved(missing, progress.approve_above)
+        await asyncio.to_thread(self._store.require_room, missing)
         await self._fetch(wants, sources, intake)
         return package
 
@@ -199,19 +212,19 @@ class Getter:
             await self._tries.first(sources, progress, small)
         large = [want for want in await asyncio.to_thread(self._lacking, wants) if not want.is_small]
         if large:
-            board = Board(self._store, large, progress)
+            board = Board(self._store, large, progress, start=self._place if sources.spread else 0.0)
             try:
                 await self._tries.all(sources, board, intake)
             finally:
                 await board.close()
 
-    def _require_room(self, wants: Sequence[Want]) -> None:
-        """For all that a package names and is not here, before any of it is fetched. Blocks."""
+    def _missing_bytes(self, wants: Sequence[Want]) -> int:
+        """Of all that a package names, before any of it is fetched. Blocks."""
         present = 0
         for want in wants:
             info = self._store.find(want.hash)
             present += info.present if info is not None else 0
-        self._store.require_room(sum(want.size for want in wants) - present)
+        return sum(want.size for want in wants) - present
 
     def _lacking(self, wants: Sequence[Want], progress: Progress | None = None) -> list[Want]:
         """Those that are not complete here, each once; counts what is here. Blocks."""
@@ -269,6 +282,14 @@ def _blaming(sources: Sources) -> contextlib.AbstractContextManager[None]:
 def _require_within(what: str, count: int, limit: int | None) -> None:
     if limit is not None and count > limit:
         raise IntegrityError(f"the package has {count} {what}, where {limit} were announced")
+
+
+def _require_approved(missing: int, above: int | None) -> None:
+    if above is not None and missing > above:
+        raise Refused(
+            f"{format_size(missing)} are more than {format_size(above)}: if they are to be fetched,"
+            " say so with --yes (in a call: approved)"
+        )
 
 
 async def _size(connection: Connection, blob_hash: BlobHash, intake: Intake) -> int:

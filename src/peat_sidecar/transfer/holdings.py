@@ -1,6 +1,5 @@
 """What a peer holds of a blob right now: the first item of an Observe."""
 
-from peat_sidecar.errors import IntegrityError
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.net import Connection, StreamEnded
 from peat_sidecar.ranges import ChunkRanges
@@ -23,13 +22,3 @@ async def holdings(connection: Connection, blob_hash: BlobHash) -> ObserveItem:
         raise StreamEnded(f"peer {stream.remote_id.short} does not say what it holds of blob {blob_hash}")
     finally:
         await stream.stop(_GIVEN_UP)
-
-
-async def whole_groups(connection: Connection, blob_hash: BlobHash, size: int) -> ChunkRanges:
-    """The groups of a blob of known size that the peer can serve."""
-    item = await holdings(connection, blob_hash)
-    if item.size not in (0, size) and item.ranges:
-        raise IntegrityError(
-            f"peer {connection.remote_id.short} says that blob {blob_hash} has {item.size} bytes, not {size}"
-        )
-    return item.ranges.whole_groups(size)

@@ -1,34 +1,45 @@
 """One peer's work on a board: parts of large blobs, over as many streams and connections as its path can use.
 
-Each stream takes a part, asks for it, and writes each run as soon as it is verified. Two streams on one
+Each stream takes a part, asks for it, and writes each run as soon as it is verified. Two streams on the first
 connection keep a good path busy. On a long or lossy one a connection's congestion control holds it back, so
-there connections are added while the whole gets faster (measured at 2 Mbit/s, 600 ms and 1 % loss: one
-connection 38 % of the link, four 58 %, eight 90 %).
+there connections are added as long as each has some packets on its way (measured at 2 Mbit/s, 600 ms and 1 %
+loss: one connection 38 % of the link, four 58 %, twelve 91 %, fifteen 92 %).
 """
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 
 from peat_sidecar.errors import PeatError, PeerUnavailable
-from peat_sidecar.ids import BlobHash
 from peat_sidecar.net import Connection, StreamReset
 from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.transfer.answers import Asking, Pace
 from peat_sidecar.transfer.board import Board, Taken
 from peat_sidecar.transfer.division import count
-from peat_sidecar.transfer.holdings import whole_groups
-from peat_sidecar.transfer.shaping import Intake, Passage
+from peat_sidecar.transfer.intake import Intake
+from peat_sidecar.transfer.lanes import Passage
+from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.sharing import end, share, until
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ErrorCode, Get, RangesSeq
 
 STREAMS = 2
-"""For each connection. Measured on loopback, 500 MB: one 347 MB/s, two 372, four 355."""
-CONNECTIONS = 8
+"""On the first connection (loopback, 500 MB: one 347 MB/s, two 372, four 355). Each further one has one: its
+window is what holds it back.
+"""
+CONNECTIONS = 15
 LONG_SECONDS = 0.08
 """A round trip from which on more connections are tried."""
+_FIRST_ADDED = 3
+"""At once, where the path is long: what it can carry shows only after several round trips."""
+_LEAST_WINDOW_BYTES = 8 << 10
+"""On its way on each connection, for more to be added. With less, a lost packet is noticed by a time-out only
+(measured at 256 kbit/s, 600 ms and 2 % loss: two connections 83 % of the link, four 81 %, eight 77 %).
+"""
 _LOOK_SECONDS = 2.0
+_LAST_SECONDS = 1.0
+"""Of a look, in which it is told whether more than a trickle comes: a limit may have been set meanwhile."""
 _PATIENCE_SECONDS = 1.0
 """How long who is idle leaves the others in peace."""
 _GAIN = 1.1
@@ -60,34 +71,42 @@ class LargeBlobs:
         self._connection = connection
         self._more = more
         self._intake = intake
-        self._held: dict[BlobHash, ChunkRanges] = {}
-        """What the peer says that it holds, of blobs of which it lacks a part."""
+        self._maps = LiveMaps(board.tell)
+        """Of blobs of which the peer lacks a part."""
+        self._shortest = math.inf
+        """Of all round trips."""
         self._rate: float | None = None
         """Of one stream."""
         self.came_bytes = 0
         """Verified."""
+        self._source = intake.progress.source(connection.remote_id)
         self._fault: PeatError | None = None
         """Of a connection that was added."""
 
     async def fetch(self) -> None:
         """Takes part after part, until there is none that this peer holds."""
         growing = asyncio.create_task(self._grow(), name="add connections")
+        self._board.maps.append(self._maps)
         try:
-            await self._serve(self._connection)
+            await self._serve(self._connection, STREAMS)
         finally:
-            await end([growing])
+            self._board.maps.remove(self._maps)
+            try:
+                await end([growing])
+            finally:
+                await self._maps.close()
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: Connection, streams: int) -> None:
         pace = Pace()
-        self._board.takers += STREAMS
+        self._board.takers += streams
         try:
             await share(
                 lambda: self._following(connection),
                 lambda found: self._fetch_part(connection, *found, pace),
-                STREAMS,
+                streams,
             )
         finally:
-            self._board.takers -= STREAMS
+            self._board.takers -= streams
 
     async def _following(self, connection: Connection) -> tuple[Taken, Passage] | None:
         """A part, and leave to ask for it."""
@@ -105,7 +124,7 @@ class LargeBlobs:
                     passage.resize(count(taken.ranges) * _CHUNK_WIRE_BYTES)
                     return taken, passage
                 passage.end()
-            if board.is_done or not board.is_busy:
+            if board.is_done or not (board.is_busy or self._maps.is_growing):
                 return None
             # What is slow is taken over when it shows, which is no change.
             with contextlib.suppress(TimeoutError):
@@ -120,7 +139,7 @@ class LargeBlobs:
         try:
             await asyncio.sleep(0)
             while not entering.done():
-                self._intake.progress.waiting_for = "its turn: others go first, or a limit holds"
+                self._intake.progress.held_back()
                 changing = asyncio.ensure_future(board.changed())
                 try:
                     await asyncio.wait(
@@ -139,24 +158,25 @@ class LargeBlobs:
                 await _given_up(entering)
 
     def _holds(self, want: Want) -> ChunkRanges:
-        return self._held.get(want.hash, _EVERYTHING)
+        held = self._maps.get(want.hash)
+        return _EVERYTHING if held is None else held
 
     async def _fetch_part(self, connection: Connection, taken: Taken, passage: Passage, pace: Pace) -> None:
         clock = asyncio.get_running_loop().time
         before, began = taken.part.came, clock()
         want = taken.blob.want
-        was_told = want.hash in self._held
+        was_told = want.hash in self._maps
         try:
             if passage.over.is_set():
                 taken.over.set()
             passage.over = taken.over
             await until(taken.over, self._fetch_ranges(connection, taken, passage, pace))
         except StreamReset as reset:
-            # asked once: a peer could claim something else each time
+            # a part was asked for only where it said that it holds it
             if reset.code != ErrorCode.INTERNAL or was_told:
                 raise
-            if want.hash not in self._held:
-                self._held[want.hash] = await whole_groups(connection, want.hash, want.size)
+            if want.hash not in self._maps:
+                await self._maps.ask(connection, want)
         finally:
             passage.end()
             came = taken.part.came - before
@@ -178,6 +198,7 @@ class LargeBlobs:
                         if writing is not None:
                             await writing
                         self.came_bytes += len(run.data)
+                        self._source.done(len(run.data))
                         writing = asyncio.ensure_future(self._board.write(taken, run))
                         end = run.start + chunk_count(len(run.data))
                         if not taken.part.left - ChunkRanges.of(0, end):
@@ -191,8 +212,7 @@ class LargeBlobs:
     async def _grow(self) -> None:
         """Adds connections while that helps; those that are added end with this task."""
         async with asyncio.TaskGroup() as group:
-            extra: list[asyncio.Task[None]] = []
-            best, is_trickle = 0.0, False
+            extra: dict[int, asyncio.Task[None]] = {}
             group.create_task(self._shrink(extra), name="end connections")
             wire = self._intake.progress.wire_bytes
             was_long = self._is_long()
@@ -200,25 +220,27 @@ class LargeBlobs:
                 await asyncio.sleep(_FIRST_LOOK_SECONDS)
             if not was_long:
                 await asyncio.sleep(_FIRST_BURST_SECONDS)
-            while len(extra) + 1 < CONNECTIONS:
+            best, is_filled, is_trickle = 0.0, True, False
+            while True:
+                before, some = self.came_bytes, len(extra)
+                if is_filled and not is_trickle and self._is_long():
+                    more = some + 1 if some or self._round_trip() < LONG_SECONDS else _FIRST_ADDED
+                    free = [number for number in range(1, CONNECTIONS) if number not in extra]
+                    for number in free[:more]:
+                        extra[number] = group.create_task(self._help(number, extra))
+                seconds = max(_LOOK_SECONDS, 4 * self._round_trip())
+                await asyncio.sleep(seconds - _LAST_SECONDS)
                 wire = self._intake.progress.wire_bytes
-                if is_trickle or not self._is_long():
-                    await asyncio.sleep(_LOOK_SECONDS)
-                    is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * _LOOK_SECONDS
-                    continue
-                before = self.came_bytes
-                seconds = max(_LOOK_SECONDS, 4 * (self._connection.stats().rtt_seconds or 0.0))
-                for _ in range(min(CONNECTIONS - 1 - len(extra), len(extra) + 1)):
-                    number = len(extra) + 1
-                    extra.append(group.create_task(self._help(number), name="another connection"))
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(_LAST_SECONDS)
                 rate = (self.came_bytes - before) / seconds
-                if rate < best * _GAIN and len(extra) >= 3:
+                shortest = self._round_trip()
+                if len(extra) > max(some, 2) and shortest < LONG_SECONDS and rate < best * _GAIN:
                     break
                 best = max(best, rate)
-                is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * seconds
+                is_filled = rate * shortest >= _LEAST_WINDOW_BYTES * (len(extra) + 1)
+                is_trickle = self._intake.progress.wire_bytes - wire < _LEAST_RATE * _LAST_SECONDS
 
-    async def _shrink(self, extra: list[asyncio.Task[None]]) -> None:
+    async def _shrink(self, extra: dict[int, asyncio.Task[None]]) -> None:
         """Ends those that were added when next to nothing comes: a limit holds, and they would all fall
         silent.
         """
@@ -229,22 +251,31 @@ class LargeBlobs:
             came = self._intake.progress.wire_bytes - wire
             slow_looks = slow_looks + 1 if 0 < came < _LEAST_RATE * _TRICKLE_LOOK_SECONDS else 0
             if slow_looks >= _TRICKLE_LOOKS:
-                for task in extra:
+                for task in extra.values():
                     task.cancel()
-                extra.clear()
 
     def _is_long(self) -> bool:
-        stats = self._connection.stats()
-        return (stats.rtt_seconds or 0.0) >= LONG_SECONDS or stats.lost_packets > 0
+        """Or lossy. A queue that we fill ourselves makes no path long."""
+        return self._round_trip() >= LONG_SECONDS or self._connection.stats().lost_packets > 0
 
-    async def _help(self, number: int) -> None:
+    def _round_trip(self) -> float:
+        """The shortest so far."""
+        self._shortest = min(self._shortest, self._connection.stats().rtt_seconds or math.inf)
+        return self._shortest if self._shortest < math.inf else 0.0
+
+    async def _help(self, number: int, extra: dict[int, asyncio.Task[None]]) -> None:
+        """One that falls silent makes room for another; the rest go on."""
         try:
-            await self._serve(await self._more(number))
+            connection = await self._more(number)
+            with self._source.connected():
+                await self._serve(connection, 1)
         except PeerUnavailable:
-            return  # the others go on
+            return
         except PeatError as error:
             self._fault = error
             self._board.tell()
+        finally:
+            extra.pop(number, None)
 
 
 async def _given_up(entering: "asyncio.Future[Passage]") -> None:

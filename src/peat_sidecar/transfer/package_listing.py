@@ -23,7 +23,7 @@ from peat_sidecar.packages import (
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answers import asking, or_lacking
-from peat_sidecar.transfer.shaping import Intake
+from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.wire import Get, RangesSeq, parse_collection, parse_hash_sequence
 
 SEQUENCE_LIMIT_BYTES = 4 << 20

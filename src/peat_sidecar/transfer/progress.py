@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 
 from peat_sidecar.classes import TransferClass
+from peat_sidecar.ids import EndpointId
 from peat_sidecar.packages import Descriptor
+from peat_sidecar.transfer.events import EventKind, TransferEvents
+from peat_sidecar.transfer.source_progress import SourceProgress, SourceState
 
 
 @dataclass(slots=True)
@@ -12,6 +15,8 @@ class Progress:
 
     transfer_class: TransferClass = TransferClass.HIGH
     """Of a fetch: what goes first. It may change on the way."""
+    approve_above: int | None = None
+    """How many bytes a fetch may lack without having been approved; None: any number."""
     total_bytes: int = 0
     """0 while it is not known."""
     done_bytes: int = 0
@@ -26,9 +31,48 @@ class Progress:
     """Why nothing moves at the moment; empty while it does."""
     foreign: list[Descriptor] = field(default_factory=list)
     """Layers that are named and left out, because their licence keeps them elsewhere."""
+    sources: dict[EndpointId, SourceProgress] = field(default_factory=dict)
+    """What each peer that was asked does for it."""
+    events: TransferEvents = field(default_factory=TransferEvents)
 
     def skip(self, size: int, blobs: int = 0) -> None:
         """Counts what was there before."""
         self.done_bytes += size
         self.skipped_bytes += size
         self.done_blobs += blobs
+
+    def source(self, peer: EndpointId) -> SourceProgress:
+        """A peer's counters; one that is new has joined."""
+        if peer not in self.sources:
+            self.events.add(EventKind.JOINED, peer)
+        return self._known(peer)
+
+    def heard(self, peer: EndpointId, size: int) -> None:
+        """Bytes have come from a peer, whatever they are worth."""
+        self.wire_bytes += size
+        self.waiting_for = ""
+        if self.source(peer).heard():
+            self.events.add(EventKind.RESUME, peer)
+
+    def lost(self, peer: EndpointId, why: str) -> None:
+        """A peer fell silent or broke off; it is tried again."""
+        self.source(peer).failed(SourceState.GONE, why)
+        self.events.add(EventKind.STALL, peer, why)
+
+    def left(self, peer: EndpointId, why: str, *, lacks: bool = False) -> None:
+        """A peer is not asked any more for now: it cannot be reached, or `lacks` the rest."""
+        self._known(peer).failed(SourceState.LACKING if lacks else SourceState.GONE, why)
+        self.events.add(EventKind.LEFT, peer, why)
+
+    def banned(self, peer: EndpointId, why: str) -> None:
+        """A peer sent wrong bytes and is not asked again."""
+        self.source(peer).failed(SourceState.BANNED, why)
+        self.events.add(EventKind.BAN, peer, why)
+
+    def held_back(self) -> None:
+        """A limit or another class holds it back."""
+        self.waiting_for = "its turn: others go first, or a limit holds"
+        self.events.add(EventKind.LIMIT, None, "others go first, or a limit holds")
+
+    def _known(self, peer: EndpointId) -> SourceProgress:
+        return self.sources.setdefault(peer, SourceProgress())

@@ -16,13 +16,14 @@ from itertools import islice
 
 import structlog
 
-from peat_sidecar.errors import PeatError, PeerUnavailable, RemoteProtocolError
+from peat_sidecar.errors import BudgetSpent, PeatError, PeerUnavailable, RemoteProtocolError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.net import Connection, Stream
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answering import answer
 from peat_sidecar.transfer.observing import observe
-from peat_sidecar.transfer.shaping import PIECE_BYTES, Outlet, Shaper
+from peat_sidecar.transfer.outlet import PIECE_BYTES, Outlet
+from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.wire import (
     REQUEST_LIMIT,
     ErrorCode,
@@ -37,8 +38,9 @@ from peat_sidecar.wire import (
 
 REQUEST_SECONDS = 60.0
 """How long a request may take to come; ours have under 40 KB."""
-ANSWERS_PER_PEER = 8
-ANSWERS = 48
+ANSWERS_PER_PEER = 20
+"""Some more than a getter asks for at once (`REQUESTS_PER_PEER`): what it gave up ends here later."""
+ANSWERS = 80
 """In all, so that a few peers on slow links keep nobody else waiting. Each holds up to two pieces here and
 1.25 MB in the transport."""
 OBSERVERS_PER_CONNECTION = 32
@@ -109,7 +111,7 @@ class Provider:
             if sent:
                 await stream.finish()
             else:
-                limit = isinstance(error, TooManyRanges)
+                limit = isinstance(error, TooManyRanges | BudgetSpent)
                 await stream.reset(ErrorCode.LIMIT if limit else ErrorCode.INTERNAL)
                 return
         finally:

@@ -8,7 +8,8 @@ from peat_sidecar.net import Connection
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answers import Asking, or_lacking
-from peat_sidecar.transfer.shaping import Intake, Passage
+from peat_sidecar.transfer.intake import Intake
+from peat_sidecar.transfer.lanes import Passage
 from peat_sidecar.transfer.sharing import share, until
 from peat_sidecar.transfer.threads import in_thread, to_its_end
 from peat_sidecar.transfer.wants import Want
@@ -81,7 +82,9 @@ class SmallBlobs:
     async def _put(self, arrived: Sequence[tuple[Want, bytes]]) -> None:
         items = [(data, want.digest, want.media_type) for want, data in arrived]
         await in_thread(self._store.put_many, items)
-        self._progress.done_bytes += sum(want.size for want, _ in arrived)
+        size = sum(want.size for want, _ in arrived)
+        self._progress.done_bytes += size
+        self._progress.source(self._connection.remote_id).done(size)
         self._progress.done_blobs += len(arrived)
 
 

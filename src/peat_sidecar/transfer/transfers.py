@@ -17,6 +17,7 @@ import structlog
 from peat_sidecar.errors import NotFound, PeatError, Refused
 from peat_sidecar.packages import Descriptor
 from peat_sidecar.store import BlobInfo, StoredPackage
+from peat_sidecar.transfer.events import TransferEvents
 from peat_sidecar.transfer.progress import Progress
 
 REMEMBERED = 100
@@ -71,7 +72,7 @@ class Transfer:
         """What is transferred: a reference, a path, a hash."""
         self.other_side = other_side
         """Where from, or where to: a registry, a folder, a peer."""
-        self.progress = Progress()
+        self.progress = Progress(events=TransferEvents(self.id))
         self.state = TransferState.RUNNING
         self.error: PeatError | None = None
         """Of one that failed."""

@@ -6,10 +6,11 @@ next one, one that sends wrong bytes is not asked again. What is wrong with cont
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from peat_sidecar.errors import (
+    BudgetSpent,
     IntegrityError,
     NotFound,
     PeatError,
@@ -20,10 +21,10 @@ from peat_sidecar.errors import (
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net import Connection, ConnectionClosed, Pool, StreamEnded, StreamReset
 from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.transfer.large_blobs import LargeBlobs
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
-from peat_sidecar.transfer.shaping import Intake
 from peat_sidecar.transfer.sharing import end
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.wire import ALPN, ErrorCode
@@ -69,7 +70,7 @@ class Tries:
             try:
                 connection = await self._pool.connection(peer, ALPN)
                 met = True
-                with blaming(peer):
+                with blaming(peer), progress.source(peer.endpoint_id).connected():
                     return await work(connection)
             except StreamReset as reset:
                 if reset.code != ErrorCode.INTERNAL:
@@ -90,8 +91,11 @@ class Tries:
             elif hurried:
                 raise failure
             furthest = max(furthest, wire)
+            progress.lost(peer.endpoint_id, str(failure))
             progress.waiting_for = f"{failure}; trying again"
-            await patience.bear(failure, reached=connection is not None)
+            await patience.bear(
+                failure, reached=connection is not None, returned=lambda: self._pool.returns.wait(peer)
+            )
 
     async def first(self, sources: Sources, progress: Progress, work: Work[T]) -> T:
         """Does work with one peer after the other, until it succeeds; else the first one's error."""
@@ -101,11 +105,12 @@ class Tries:
             for peer in peers:
                 try:
                     return await self.one(peer, progress, work, hurried=len(peers) > 1)
-                except (PeerUnavailable, NotFound, *_PEERS_FAULTS) as error:
+                except (BudgetSpent, PeerUnavailable, NotFound, *_PEERS_FAULTS) as error:
                     sources.faults[peer.endpoint_id] = error
+                    progress.left(peer.endpoint_id, str(error), lacks=isinstance(error, NotFound))
                     errors.append(error)
             if not sources.patient:
-                raise errors[0] if errors else PeerUnavailable("no peer is known that could be asked")
+                raise _first_to_tell(errors)
             progress.waiting_for = f"{errors[0]}; waiting for peers" if errors else "a peer that holds it"
             await _within(sources.changed(), _AGAIN_SECONDS)
 
@@ -158,7 +163,7 @@ class _Crew:
         while not self._board.is_done:
             self._engage()
             if not self._at_work and not self._sources.patient:
-                raise self._why_not()
+                raise _first_to_tell(self._errors)
             await self._something()
             if self._board.fault is not None:
                 raise self._board.fault
@@ -208,18 +213,21 @@ class _Crew:
         is_lie = isinstance(error, _PEERS_FAULTS) and self._board.fault is None
         if is_lie:
             self._banned.add(peer)
-        elif error is not None and not isinstance(error, PeerUnavailable | NotFound):
+        elif error is not None and not isinstance(error, BudgetSpent | PeerUnavailable | NotFound):
             raise error
         if isinstance(error, PeatError):
             self._sources.faults[peer] = error
+            self._tell(peer, error, is_lie=is_lie)
             self._errors.insert(0 if is_lie else len(self._errors), error)
-        waits = _AGAIN_SECONDS if self._sources.patient else float("inf")
+        is_passing = self._sources.patient or isinstance(error, BudgetSpent)
+        waits = _AGAIN_SECONDS if is_passing else float("inf")
         self._away[peer] = asyncio.get_running_loop().time() + waits
 
-    def _why_not(self) -> PeatError:
-        if self._errors:
-            return self._errors[0]
-        return PeerUnavailable("no peer is known that could be asked")
+    def _tell(self, peer: EndpointId, error: PeatError, *, is_lie: bool) -> None:
+        if is_lie:
+            self._progress.banned(peer, str(error))
+        else:
+            self._progress.left(peer, str(error), lacks=isinstance(error, NotFound))
 
 
 @contextlib.contextmanager
@@ -233,6 +241,12 @@ def blaming(peer: PeerAddress) -> Iterator[None]:
             raise
         blamed: PeatError = type(error)(f"from {name}: {error}")
         raise blamed from None
+
+
+def _first_to_tell(errors: Sequence[PeatError]) -> PeatError:
+    """Of what went wrong with each peer: what passes by itself, else the first."""
+    spent = [each for each in errors if isinstance(each, BudgetSpent)]
+    return next(iter([*spent, *errors]), PeerUnavailable("no peer is known that could be asked"))
 
 
 async def _within(wait: Awaitable[None], seconds: float) -> None:

@@ -22,6 +22,7 @@ COMMANDS = [
     "transfers",
     "transfers list",
     "transfers watch",
+    "watch",
     "transfers cancel",
     "status",
     "peers",

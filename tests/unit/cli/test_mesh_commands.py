@@ -221,6 +221,13 @@ def test_a_quote(cli: Cli, answers: Answers) -> None:
     assert text.startswith("412 MB missing of 500 MB, 3 peers, 27 min 0 s at 254 kB/s\n")
     assert text.count(ID) == 3
     assert "complete, connected, ship-7" in text
+    assert "a limit" not in text
+    limited: dict[str, Any] = {"missingBytes": "412000000", "totalBytes": "500000000", "etaSeconds": 3296.0}
+    limited |= {"bytesPerSecond": 254321.0, "limitBytesPerSecond": 125000.0, "freeBytes": "411000000"}
+    answers.give("Quote", limited)
+    _, text, _ = cli("quote", "registry.example/team/app:v1")
+    assert "54 min 56 s at 125 kB/s\na limit of 1 Mbit/s holds" in text
+    assert "411 MB free on the disk, too little" in text
     answers.fail("Quote", "not_found")
     assert cli("quote", "x")[0] == 3
 

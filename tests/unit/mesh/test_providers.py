@@ -44,7 +44,10 @@ class Formation:
 
     def __post_init__(self) -> None:
         self.offers = Offers(self, self, Platforms(["amd64"]))
-        self.providers = Providers(self, self.offers, OWN, lambda: self.connected, clock=self.time)
+        self.jitter = 1.0
+        self.providers = Providers(
+            self, self.offers, OWN, lambda: self.connected, clock=self.time, jitter=lambda: self.jitter
+        )
 
     def put(self, *documents: Document) -> None:
         self.documents |= {each.doc_id: each for each in documents}
@@ -113,6 +116,14 @@ def test_one_that_fails_goes_to_the_end_and_is_asked_again_after_a_while() -> No
     assert holder(made, "a").wait_seconds == 1
     made.providers.served(id_of("a"))
     assert made.order == "ab"
+
+
+def test_waits_are_never_quite_alike() -> None:
+    made = Formation()
+    made.put(document("a"), document("b"))
+    for name, made.jitter in (("a", 0.0), ("b", 0.5)):
+        made.providers.failed(id_of(name))
+    assert [each.wait_seconds for each in made.providers.holders(COLLECTION)] == [0.5, 0.75]
 
 
 def test_one_that_comes_back_is_forgiven() -> None:

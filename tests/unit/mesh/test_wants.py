@@ -106,6 +106,100 @@ async def test_a_want_fires_when_a_session_with_a_provider_begins(tmp_path: Path
         await wanted(b, REF, "done")
 
 
+async def test_only_holders_of_what_waits_are_sought(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        a.add(REF, [layer(1)])
+        await announced(a, REF)
+        made.link(a, b)
+        made.unlink(a, b)
+        await calm(b)
+        assert not b.peers.sought
+        want = b.p.wants.add(REF)
+        await until(lambda: b.peers.sought == {a.id})
+        b.p.wants.cancel(want.id)
+        await until(lambda: not b.peers.sought)
+        b.p.wants.add("registry.example/that/nobody:has")
+        await calm(b)
+        assert not b.peers.sought
+        b.p.wants.add(REF)
+        await until(lambda: b.peers.sought == {a.id})
+        b.peers.change(a.address, True)
+        a.peers.change(b.address, True)
+        await wanted(b, REF, "done")
+        await until(lambda: not b.peers.sought)
+
+
+async def test_a_want_without_a_provider_asks_nobody_and_wakes_by_itself_never(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        made.link(a, b)
+        want = b.p.wants.add(REF)
+        await until(lambda: "not known in the formation" in the_want(b).why)
+        await calm(b)
+        sent = dict(made.made.memory.sent_bytes)
+        for _ in range(30):
+            made.time.advance(86_400)
+            await calm(b)
+        assert b.p.wants.list()[0].state == "waiting", "it never gives up by itself"
+        assert want.deadline == 0
+        assert not b.peers.asked
+        assert not b.p.transfers.all()
+        assert not made.time.due
+        assert made.made.memory.sent_bytes == sent
+
+
+async def test_after_its_deadline_a_want_has_failed_for_good(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        b = await made.node("b")
+        b.p.wants.add(REF, deadline_seconds=3600)
+        await until(lambda: bool(made.time.due))
+        assert made.time.due == [pytest.approx(3600)]
+        made.time.advance(3599)
+        await calm(b)
+        assert the_want(b).state == "waiting"
+        made.time.advance(2)
+        await wanted(b, REF, "failed")
+        assert the_want(b).why.startswith("it was not here by its deadline: ")
+        await b.stop()
+        await b.start()
+        assert the_want(b).state == "failed"
+        assert b.p.state.wants()[0].expired
+        a = await made.node("a")
+        a.add(REF, [layer(1)])
+        await announced(a, REF)
+        made.link(a, b)
+        await calm(b)
+        assert b.content(REF) is None
+        again = b.p.wants.add(REF)
+        await until(lambda: b.content(REF) is not None)
+        assert {each.state for each in b.p.wants.list() if each.id != again.id} == {"failed"}
+
+
+async def test_a_fetch_ends_with_the_deadline_of_its_want(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        _, b, _, names = await many(made, 1)
+        b.p.wants.add(names[0], deadline_seconds=60)
+        await until(lambda: fetching(b) == {names[0]} and any(each > 50 for each in made.time.due))
+        transfer = b.p.transfers.get(the_want(b, names[0]).transfer_id)
+        made.time.advance(61)
+        await until(lambda: transfer.state.value == "cancelled")
+        await wanted(b, names[0], "failed")
+
+
+async def test_deadlines_of_a_want_that_is_added_again(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        b = await made.node("b")
+        first = b.p.wants.add(REF, deadline_seconds=60)
+        assert b.p.wants.add(REF, deadline_seconds=30).deadline == first.deadline, "the later one"
+        assert b.p.wants.add(REF, deadline_seconds=600).deadline > first.deadline
+        assert b.p.wants.add(REF).deadline == 0
+        assert b.p.wants.add(REF, deadline_seconds=60).deadline == 0, "for ever is later"
+        for seconds in (-1, float("nan"), float("inf"), 1e12):
+            with pytest.raises(ConfigError, match="deadline"):
+                b.p.wants.add("other/name:v1", deadline_seconds=seconds)
+
+
 async def test_names(tmp_path: Path) -> None:
     """Root digest, collection hash, reference without its registry, pinned reference."""
     async with mesh(tmp_path) as made:
@@ -372,7 +466,9 @@ async def test_back_off_grows_and_is_forgiven_when_the_peer_comes_back(tmp_path:
             await until(lambda: not fetching(b) and bool(made.time.due))
             waits.append(min(made.time.due))
             made.time.advance(min(made.time.due) + 0.01)
-        assert waits == [1, 2, 4, 8, 16]
+        for tries, wait in enumerate(waits):
+            assert 0.5 * 2**tries <= wait <= 2**tries, "with jitter"
+        assert len({wait / 2**tries for tries, wait in enumerate(waits)}) > 1
         getter.errors.clear()
         getter.gate.set()
         b.peers.change(a.address, True)
@@ -586,6 +682,9 @@ async def test_a_quote(tmp_path: Path) -> None:
         known = b.p.wants.quote(other)
         assert known.rate > 0
         assert known.eta_seconds == pytest.approx(known.missing_bytes / known.rate)
+        assert known.free_bytes > 0
+        assert b.p.wants.quote(other, 10.0).eta_seconds == pytest.approx(known.missing_bytes / 10)
+        assert b.p.wants.quote(other, 1e15).eta_seconds == pytest.approx(known.eta_seconds)
 
 
 async def test_done_wants_are_forgotten_in_the_end(tmp_path: Path) -> None:

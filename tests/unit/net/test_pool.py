@@ -31,6 +31,9 @@ class Counting:
         await self.gate.wait()
         return await self.inner.connect(peer, alpn)
 
+    async def answers(self, peer: PeerAddress, seconds: float) -> bool:
+        return await self.inner.answers(peer, seconds)
+
     async def accept(self):  # type: ignore[no-untyped-def]
         return await self.inner.accept()
 

@@ -56,6 +56,19 @@ def test_two_flows_of_a_class_get_the_same() -> None:
     assert sending.of(one) == pytest.approx(sending.of(other), abs=2 * PIECE)
 
 
+def test_so_many_with_one_peer_are_under_way_and_the_first_class_is_next() -> None:
+    gate = Gate(open_per_peer=2)
+    bulk, urgent, elsewhere = flow(TransferClass.BULK), flow(TransferClass.CRITICAL), flow(peer="other")
+    begun = [gate.ask(bulk, PIECE) for _ in range(3)]
+    assert gate.grant(0.0) == (begun[:2], None)
+    due, other = gate.ask(urgent, PIECE), gate.ask(elsewhere, PIECE)
+    assert gate.grant(0.0) == ([other], None)
+    gate.ended(bulk)
+    assert gate.grant(0.0) == ([due], None)
+    gate.ended(urgent)
+    assert gate.grant(0.0) == (begun[2:], None)
+
+
 def test_a_flow_that_comes_late_gets_no_more_than_its_share_from_then_on() -> None:
     gate, one, late = Gate(), flow(), flow(peer="late")
     gate.limit(1e5, 0.0)

@@ -62,3 +62,10 @@ def test_what_is_refused(name: str, text: str, said: str) -> None:
 def test_there_is_an_end_to_how_many() -> None:
     with pytest.raises(ConfigError, match="more than 1000"):
         Limits.parse({f"peer {number:064x}": "1 Mbit/s" for number in range(1001)})
+
+
+def test_what_is_left_of_the_way_in_for_a_class() -> None:
+    assert Limits.parse({"up": "8 kbit/s"}).at(NOON).of_fetch(TransferClass.NORMAL) is None
+    rates = Limits.parse({"down": "2 Mbit/s", "total": "1 Mbit/s", "class bulk": "8 kbit/s"}).at(NOON)
+    assert rates.of_fetch(TransferClass.NORMAL) == 125_000
+    assert rates.of_fetch(TransferClass.BULK) == 1000

@@ -60,6 +60,21 @@ def test_nothing_is_scanned(one: Records) -> None:
     assert looked_at > 10
 
 
+def test_a_review_moves_the_log_into_the_database(one: Records, tmp_path: Path) -> None:
+    """Else the commit that finds the log full waits for 16 MiB, on many nodes at the same time."""
+    for number in range(50):
+        one.put("notes", f"{number}", {"text": "y" * 900})
+    one.review()
+    log = one._database.path.with_name(f"{one._database.path.name}-wal")
+    size_bytes = log.stat().st_size
+    alone = sqlite3.connect(shutil.copy(one._database.path, tmp_path / "alone.db"))
+    assert alone.execute("SELECT count(*) FROM records").fetchone() == (50,)
+    alone.close()
+    one.put("notes", "0", {"text": "z"})
+    assert log.stat().st_size == size_bytes  # it begins anew
+    assert one.get("notes", "1") is not None
+
+
 _WRITER = """
 import sys
 from pathlib import Path

@@ -38,6 +38,7 @@ def test_only_calls_without_effects_are_for_everyone() -> None:
         "ListPackages",
         "ListTransfers",
         "WatchTransfer",
+        "WatchTransfers",
         "GetLimits",
     }
 

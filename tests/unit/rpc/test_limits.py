@@ -62,6 +62,42 @@ async def test_limits_are_set_shown_and_taken_back(tmp_path: Path) -> None:
         limiter.shaper.close()
 
 
+async def test_budgets_are_set_shown_and_taken_back(tmp_path: Path) -> None:
+    with State.open(tmp_path / "state.db") as state:
+        limiter = Limiter(Shaper(), state, Limits.parse({"approve_above": "1 GB"}))
+        calls = LimitCalls(cast(Parts, SimpleNamespace(limiter=limiter)))
+        asked = pb.Limits(
+            budgets={"interface wwan0": "5 MB a day, 1 GB a month, up"},
+            metered={"10.0.0.0/8": "critical"},
+            approve_above="2 GB",
+        )
+        done = await calls.set_limits(pb.SetLimitsRequest(limits=asked), NO_CONTEXT)
+        assert done.limits is not None
+        assert (done.limits.budgets, done.limits.metered) == (asked.budgets, asked.metered)
+        assert done.limits.approve_above == "2 GB"
+        uses = [(each.place, each.period, each.direction, each.amount_bytes) for each in done.used]
+        assert uses == [
+            ("interface wwan0", "day", "up", 5_000_000),
+            ("interface wwan0", "month", "up", 10**9),
+        ]
+        shown = await calls.get_limits(pb.GetLimitsRequest(), NO_CONTEXT)
+        assert [each.used_bytes for each in shown.used] == [0, 0]
+        assert all(each.until > 1e9 for each in shown.used)
+        for wrong in (
+            pb.Limits(budgets={"any": "much"}),
+            pb.Limits(metered={"moon": "high"}),
+            pb.Limits(approve_above="much"),
+        ):
+            with pytest.raises(ConfigError, match="looks like"):
+                await calls.set_limits(pb.SetLimitsRequest(limits=wrong), NO_CONTEXT)
+        back = pb.Limits(budgets={"interface wwan0": ""}, metered={"10.0.0.0/8": ""}, approve_above="")
+        done = await calls.set_limits(pb.SetLimitsRequest(limits=back), NO_CONTEXT)
+        assert done.limits is not None
+        assert (done.limits.budgets, done.limits.metered, done.used) == ({}, {}, [])
+        assert done.limits.approve_above == "1 GB", "the setting holds again"
+        limiter.shaper.close()
+
+
 def test_to_look_needs_no_token_and_to_change_does() -> None:
     names = {path.rpartition("/")[2] for path in reading_paths()}
     assert "GetLimits" in names

@@ -15,6 +15,8 @@ from peat_sidecar.ids import BlobHash, Digest, EndpointId
 from peat_sidecar.state import Ban, ExportRow, RememberedPeer, ReplicaRow, State, WantRow
 
 ONE, OTHER = EndpointId(b"\1" * 32), EndpointId(b"\2" * 32)
+WANT_COLUMNS = "id, name, class, origin, created_at, arch, export_to, reference, done, last_error"
+"""Of the first version."""
 ROOT = Digest("sha256", "ab" * 32)
 WANT = WantRow("0123456789abcdef", "r.example/app:v1", TransferClass.HIGH, "policy", 12.5, "arm64", "r:5000")
 EXPORT = ExportRow("fedcba9876543210", ROOT, "r:5000/app:v1", 13.0, attempts=2, last_error="it was down")
@@ -85,6 +87,31 @@ def test_wants_come_in_the_order_of_their_making(tmp_path: Path) -> None:
         assert [row.id[0] for row in state.wants()] == ["c", "b", "a"]
 
 
+def test_a_want_keeps_its_deadline(tmp_path: Path) -> None:
+    row = WantRow("a" * 16, "name", TransferClass.NORMAL, "user", 1.0, deadline=99.5, expired=True)
+    with State.open(tmp_path / "state.db") as state:
+        state.put_want(row)
+    with State.open(tmp_path / "state.db") as state:
+        assert state.wants() == [row]
+
+
+def test_a_file_of_an_earlier_program_gets_what_it_lacks(tmp_path: Path) -> None:
+    State.open(tmp_path / "state.db").close()
+    database = sqlite3.connect(tmp_path / "state.db")
+    for name in ("approved", "deadline", "expired"):
+        database.execute(f"ALTER TABLE wants DROP COLUMN {name}")
+    database.execute(
+        f"INSERT INTO wants ({WANT_COLUMNS})"
+        " VALUES (?, 'r.example/app:v1', 'high', 'policy', 12.5, 'arm64', 'r:5000', '', 0, '')",
+        (WANT.id,),
+    )
+    database.commit()
+    database.close()
+    for _ in range(2):
+        with State.open(tmp_path / "state.db") as state:
+            assert state.wants() == [WANT]
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with State.open(tmp_path / "state.db"), pytest.raises(ConfigError, match="in use by another process"):
         State.open(tmp_path / "state.db")
@@ -141,8 +168,12 @@ def test_a_row_that_makes_no_sense_hides_no_other(tmp_path: Path) -> None:
         fill(state)
     database = sqlite3.connect(path)
     database.execute("INSERT INTO bans VALUES (x'0102', 'short', 1.0)")
-    database.execute("INSERT INTO wants VALUES ('x', 'n', 'no class', 'user', 1.0, '', '', '', 0, '')")
-    database.execute("INSERT INTO wants VALUES ('y', 'n', 'high', 'nobody', 1.0, '', '', '', 0, '')")
+    database.execute(
+        f"INSERT INTO wants ({WANT_COLUMNS}) VALUES ('x', 'n', 'no class', 'user', 1.0, '', '', '', 0, '')"
+    )
+    database.execute(
+        f"INSERT INTO wants ({WANT_COLUMNS}) VALUES ('y', 'n', 'high', 'nobody', 1.0, '', '', '', 0, '')"
+    )
     database.execute("INSERT INTO exports VALUES ('x', 'no digest', 't', 1.0, 0, 0, '')")
     database.commit()
     database.close()

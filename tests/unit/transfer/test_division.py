@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peat_sidecar.ranges import GROUP_CHUNKS, ChunkRanges
-from peat_sidecar.transfer.division import MOST_CHUNKS, Division, count, part_chunks
+from peat_sidecar.transfer.division import MOST_CHUNKS, Division, count, part_chunks, rarest
 
 ALL = ChunkRanges.all()
 
@@ -146,3 +146,49 @@ def test_one_that_was_fast_and_fell_silent_is_stuck() -> None:
     assert division.take_over(ChunkRanges.all(), 1000.0, 1.0) is None
     taken = division.take_over(ChunkRanges.all(), 1000.0, 2.5)
     assert taken is not None
+
+
+def test_what_fewest_hold_is_taken_first() -> None:
+    whole, maps = division(1024), [ChunkRanges.of(0, 512), ChunkRanges.of(0, 256), ChunkRanges.of(768, 1024)]
+    firsts = []
+    while part := whole.take(ALL, 64.0, 4.0, 0.0, maps=maps):
+        firsts.append(next(part.left.intervals())[0])
+    assert firsts == [512, 256, 768, 0]
+
+
+def test_of_what_is_equally_rare_each_begins_at_its_own_place() -> None:
+    part = division(1024).take(ALL, 64.0, 4.0, 0.0, start=300, maps=[ChunkRanges.of(256, 512)])
+    assert part is not None
+    assert next(part.left.intervals()) == (512, 768)
+
+
+def test_a_place_within_a_group_is_its_beginning() -> None:
+    part = division(1024).take(ALL, 4.0, 4.0, 0.0, start=300)
+    assert part is not None
+    assert next(part.left.intervals()) == (288, 304)
+
+
+def test_maps_that_alternate_do_not_cut_parts_to_pieces() -> None:
+    false = ChunkRanges.none()
+    for start in range(0, 1024, 2 * GROUP_CHUNKS):
+        false |= ChunkRanges.of(start, start + GROUP_CHUNKS)
+    part = division(1024).take(ALL, 64.0, 4.0, 0.0, maps=[false])
+    assert part is not None
+    assert count(part.left) >= 128
+
+
+@given(st.lists(st.sets(st.integers(0, 20)), max_size=5))
+def test_rarest_is_what_counting_says(sets: list[set[int]]) -> None:
+    maps = [_set_of(each) for each in sets]
+    counts = {chunk: sum(chunk in each for each in sets) for chunk in range(21)}
+    least = min(counts.values())
+    assert rarest(ChunkRanges.of(0, 21), maps) == _set_of(
+        {chunk for chunk, many in counts.items() if many == least}
+    )
+
+
+def _set_of(chunks: set[int]) -> ChunkRanges:
+    made = ChunkRanges.none()
+    for chunk in chunks:
+        made |= ChunkRanges.of(chunk, chunk + 1)
+    return made

@@ -1,17 +1,30 @@
 """How long a peer is borne, with a clock that the test winds."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 import pytest
 
 from peat_sidecar.errors import PeerUnavailable
-from peat_sidecar.net import Connection, Pool, StreamReset
+from peat_sidecar.net import Connection, Pool, StreamReset, StreamStalled
 from peat_sidecar.transfer import Patience, Progress
 from peat_sidecar.transfer.answers import Pace
 from peat_sidecar.transfer.patience import FRUITLESS_TRIES, GIVE_UP_SECONDS, LONGEST_WAIT_SECONDS
 from peat_sidecar.transfer.tries import Tries
 from peat_sidecar.wire import ErrorCode
+from tests.support.manual_time import ManualTime
 from tests.support.networks import address_of, network
+from tests.support.nodes import bounded, until
 
 GONE = PeerUnavailable("gone")
+
+
+def waiting_for(event: asyncio.Event) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def wait() -> None:
+        await event.wait()
+
+    return wait
 
 
 class Clock:
@@ -61,13 +74,65 @@ async def test_every_gain_renews_it() -> None:
     assert max(clock.waits) <= 0.5
 
 
+async def test_the_return_of_a_peer_ends_the_wait_for_it() -> None:
+    time = ManualTime()
+    patience = Patience(sleep=time.sleep, clock=time)
+    back = asyncio.Event()
+    bearing = asyncio.create_task(patience.bear(GONE, reached=False, returned=waiting_for(back)))
+    await until(lambda: time.sleeping == 1)
+    back.set()
+    await bounded(bearing)
+
+
+async def test_what_only_seems_to_be_back_is_not_called_all_the_time() -> None:
+    clock = Clock()
+    patience = Patience(sleep=clock.sleep, clock=clock)
+    back = asyncio.Event()
+    back.set()
+    for tries in range(1, 8):
+        clock.waits.clear()
+        await patience.bear(GONE, reached=False, returned=waiting_for(back))
+        assert clock.waits[0] >= (0 if tries == 1 else 0.25 * 2 ** (tries - 2))
+
+
+async def test_a_fetch_goes_on_when_its_peer_is_back_however_long_it_would_have_waited() -> None:
+    waits = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits > 1:
+            await asyncio.Event().wait()
+
+    async with network("memory") as made:
+        near, far = await made.endpoint(connect_timeout_seconds=0.02), await made.endpoint()
+        pool = Pool(near)
+        tries = Tries(pool, lambda: Patience(sleep=sleep))
+        begun = 0
+
+        async def work(_: Connection) -> str:
+            nonlocal begun
+            begun += 1
+            if begun > 1:
+                return "done"
+            made.memory.stall(far.id, near.id)
+            raise StreamStalled("silent")
+
+        trying = asyncio.create_task(tries.one(address_of(far), Progress(), work))
+        await until(lambda: pool.returns.awaited == {far.id})
+        made.memory.resume(far.id, near.id)
+        pool.returns.network_changed()
+        assert await bounded(trying) == "done"
+        await pool.close()
+
+
 def test_runs_follow_the_rate() -> None:
     pace = Pace()
     assert pace.run_chunks == 16
     for _ in range(10):
         pace.took(0.001)
     assert pace.run_chunks == 1024
-    pace.took(0.3)
+    pace.took(0.09)
     assert pace.run_chunks == 1024
     for _ in range(10):
         pace.took(2)
