@@ -1,6 +1,7 @@
 """Real clients against the registry endpoint: what is pushed with one is what is pulled with another."""
 
 import json
+import shutil
 import subprocess
 import tempfile
 import time
@@ -12,10 +13,21 @@ from typing import Any
 import httpx
 import pytest
 
+from peat_sidecar.confined import Directory
+from peat_sidecar.ids import Digest, Reference
+from peat_sidecar.oci import Credentials, LayoutSource, RegistryOptions, RegistrySource, RegistryTarget
 from tests.support.daemon import RunningDaemon, daemon
 from tests.support.images import build_image, build_zoo
-from tests.support.packages_by_hand import layout_package
-from tests.support.registry import require, skopeo, skopeo_pull, skopeo_push
+from tests.support.packages_by_hand import copy_package, layout_package, read_package
+from tests.support.registry import (
+    PASSWORD,
+    USER,
+    make_certificate,
+    require,
+    skopeo,
+    skopeo_pull,
+    skopeo_push,
+)
 
 TOKEN = "t" * 32
 CREDENTIALS = f"token:{TOKEN}"
@@ -170,3 +182,59 @@ def test_what_is_pushed_is_a_package_of_the_node(ground: Ground) -> None:
     names = {each["annotations"]["org.opencontainers.image.ref.name"] for each in index["manifests"]}
     assert {"localhost/team/app:v1", "registry.example/app:v1"} <= names
     assert not [name for name in names if name.startswith("localhost/team/app@")]
+
+
+def test_what_is_pushed_is_told_to_the_mesh(ground: Ground) -> None:
+    skopeo_push(ground.zoo, "image", f"{ground.address}/told/app:v1", "--dest-creds", CREDENTIALS)
+    transport = httpx.HTTPTransport(uds=str(ground.daemon.socket))
+    with httpx.Client(transport=transport, base_url="http://localhost") as client:
+        end = time.monotonic() + _WAIT_SECONDS
+        told: list[str] = []
+        while not any("localhost/told/app:v1" in each for each in told):
+            assert time.monotonic() < end, told
+            answer = client.post(
+                "/peat.sidecar.v1.PeatSidecar/ListDocuments", json={"collection": "packages"}
+            )
+            told = answer.json().get("docIds", [])
+            time.sleep(0.05)
+
+
+def test_skopeo_with_a_password_over_tls(ground: Ground, tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    authorities = tmp_path / "authorities"
+    authorities.mkdir()
+    shutil.copy(made.ca, authorities / "ca.crt")
+    htpasswd = tmp_path / "htpasswd"
+    run("htpasswd", "-BbcC4", htpasswd, USER, PASSWORD)
+    options = {
+        "registry": ["127.0.0.1:0"],
+        "registry_htpasswd": str(htpasswd),
+        "registry_private": True,
+        "registry_tls_cert": str(made.chain),
+        "registry_tls_key": str(made.key),
+    }
+    login = f"{USER}:{PASSWORD}"
+    with daemon(tmp_path / "data", **options) as running:
+        place = f"{running.registry}/app:v1"
+        skopeo_push(ground.zoo, "multi", place, f"--dest-cert-dir={authorities}", "--dest-creds", login)
+        trusted = f"--src-cert-dir={authorities}"
+        with pytest.raises(RuntimeError, match=r"unauthorized|authentication required|log in"):
+            skopeo_pull(place, tmp_path / "refused", "v1", trusted)
+        skopeo_pull(place, tmp_path / "pulled", "v1", trusted, "--src-creds", login)
+    digest = ground.made["multi"]["digest"]
+    assert layout_package(tmp_path / "pulled", digest) == layout_package(ground.zoo, digest)
+
+
+@pytest.mark.parametrize("kind", [*LAYOUT_KINDS, "docker", "docker-list", "nested"])
+async def test_this_programs_own_client(ground: Ground, kind: str) -> None:
+    digest = ground.made[kind]["digest"]
+    reference = Reference.parse(f"{ground.address}/ours/{kind}:v1")
+    options = RegistryOptions(chunk_bytes=64 << 10, credentials=Credentials("token", TOKEN), environment={})
+    source = LayoutSource(Directory.open(ground.zoo), Digest.parse(digest))
+    target = RegistryTarget(reference, options)
+    await copy_package(source, target, "v1")
+    await target.close()
+    await source.close()
+    pulled = RegistrySource(reference, RegistryOptions(environment={}))
+    assert await read_package(pulled) == layout_package(ground.zoo, digest)
+    await pulled.close()
