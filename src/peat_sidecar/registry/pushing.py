@@ -55,6 +55,8 @@ def push_manifest(
         elif actual not in {each.digest for each in repositories.roots(repository)}:
             list_package(store, package, repository.reference(actual))
         _drop_children(repositories, repository, package)
+    for blob in package.blobs:  # the package holds it from now on
+        store.uploads.release(repository.name, blob.digest)
     return Pushed(actual, document.subject.digest if document.subject is not None else None)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from peat_sidecar.store import Store
+from peat_sidecar.transfer import remove_package
 from tests.support.images import OCI_INDEX
 from tests.support.nodes import bounded
 from tests.support.real_files import real_bytes
@@ -110,6 +111,19 @@ async def test_a_blob_is_no_manifest_for_that(tmp_path: Path) -> None:
         await push_manifest(client, "app", document, "v1")
         layer = document["layers"][0]["digest"]
         assert (await client.get(f"/v2/app/manifests/{layer}")).status_code == 404
+
+
+async def test_a_removal_leaves_what_is_being_pushed(tmp_path: Path) -> None:
+    async with endpoint(tmp_path) as (client, store):
+        await push_manifest(client, "one", await image(client, "one", "shared"), "v1")
+        document = await image(client, "other", "shared")
+        remove_package(store, "localhost/one:v1")
+        await push_manifest(client, "other", document, "v1")
+        layer = document["layers"][0]["digest"]
+        assert (await client.get(f"/v2/other/blobs/{layer}")).content == b"shared"
+        remove_package(store, "localhost/other:v1")
+        assert store.usage().blobs == 0
+        assert (await client.get(f"/v2/other/blobs/{layer}")).status_code == 404
 
 
 async def test_a_size_that_is_not_the_blobs(tmp_path: Path) -> None:
