@@ -5,7 +5,7 @@ and published when its last group is here, whoever brought it.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
 
 from peat_sidecar.bao import Verified
@@ -21,7 +21,7 @@ from peat_sidecar.transfer.wants import Want
 
 OPEN_BLOBS = 8
 """Blobs at once, so that peers that lack some can work on others."""
-PART_SECONDS = 4.0
+PART_SECONDS = 8.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
 
 Held = Callable[[Want], ChunkRanges]
@@ -113,7 +113,14 @@ class Board:
             or any(held(each) & lacking for each, lacking in self._deferred.items())
         )
 
-    async def take(self, held: Held, rate: float | None, most_bytes: int | None = None) -> Taken | None:
+    async def take(
+        self,
+        held: Held,
+        rate: float | None,
+        most_bytes: int | None = None,
+        *,
+        peer: Hashable = None,
+    ) -> Taken | None:
         """A part that a peer holds; None when there is none for it now. `rate` is in chunks a second,
         None before it is known. Raises what ends the whole fetch."""
         most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
@@ -132,13 +139,14 @@ class Board:
                     maps=self._maps_of(coming.want),
                     takers=max(1, self.takers),
                     most=most,
+                    peer=peer,
                 )
                 if part is not None:
                     return _take(coming, part)
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
         for coming in self._coming:
-            part = coming.division.take_over(held(coming.want), rate, now, most=most)
+            part = coming.division.take_over(held(coming.want), rate, now, most=most, peer=peer)
             if part is not None:
                 return _take(coming, part)
         return None
