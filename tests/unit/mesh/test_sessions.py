@@ -56,7 +56,7 @@ async def side(*, smaller: bool) -> AsyncIterator[Side]:
         own, peer = (first, second) if smaller else (second, first)
         time, runs, told = ManualTime(), [], []
 
-        async def run(_: EndpointId, stream: Stream) -> None:
+        async def run(_: Connection, stream: Stream) -> None:
             runs.append(stream)
             stream.stall_seconds = None
             while await stream.read(100):
