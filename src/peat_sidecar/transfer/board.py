@@ -5,13 +5,14 @@ and published when its last group is here, whoever brought it.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
 
 from peat_sidecar.bao import Verified
-from peat_sidecar.errors import IntegrityError, PeatError, Refused
+from peat_sidecar.errors import PeatError, Refused
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
+from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.division import MOST_CHUNKS, Division, Part
 from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
@@ -20,7 +21,7 @@ from peat_sidecar.transfer.wants import Want
 
 OPEN_BLOBS = 8
 """Blobs at once, so that peers that lack some can work on others."""
-PART_SECONDS = 4.0
+PART_SECONDS = 8.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
 
 Held = Callable[[Want], ChunkRanges]
@@ -66,7 +67,8 @@ class Board:
     takers: int = 0
     """How many streams take parts."""
     fault: PeatError | None = None
-    """What ends the whole fetch, whoever is asked: content that is not what its digest says."""
+    """What ends the whole fetch, whoever is asked: content that is not what its digest says, or a store that
+    cannot publish it."""
     _wants: Iterator[Want] = field(init=False)
     _coming: list[Coming] = field(default_factory=list)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -111,7 +113,14 @@ class Board:
             or any(held(each) & lacking for each, lacking in self._deferred.items())
         )
 
-    async def take(self, held: Held, rate: float | None, most_bytes: int | None = None) -> Taken | None:
+    async def take(
+        self,
+        held: Held,
+        rate: float | None,
+        most_bytes: int | None = None,
+        *,
+        peer: Hashable = None,
+    ) -> Taken | None:
         """A part that a peer holds; None when there is none for it now. `rate` is in chunks a second,
         None before it is known. Raises what ends the whole fetch."""
         most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
@@ -130,13 +139,14 @@ class Board:
                     maps=self._maps_of(coming.want),
                     takers=max(1, self.takers),
                     most=most,
+                    peer=peer,
                 )
                 if part is not None:
                     return _take(coming, part)
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
         for coming in self._coming:
-            part = coming.division.take_over(held(coming.want), rate, now, most=most)
+            part = coming.division.take_over(held(coming.want), rate, now, most=most, peer=peer)
             if part is not None:
                 return _take(coming, part)
         return None
@@ -181,11 +191,12 @@ class Board:
             return
         coming.publishing = True
         try:
-            await in_thread(coming.partial.finish)
+            with misnaming(f"blob {coming.want.hash} was named for another"):
+                await in_thread(coming.partial.finish)
             self.progress.done_blobs += 1
-        except IntegrityError as error:
-            self.fault = IntegrityError(f"blob {coming.want.hash} was named for another: {error}")
-            raise self.fault from None
+        except PeatError as error:
+            self.fault = error
+            raise
         finally:
             coming.publishing = False
             self._coming.remove(coming)

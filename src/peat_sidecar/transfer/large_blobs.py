@@ -116,7 +116,9 @@ class LargeBlobs:
                 raise self._fault
             if board.may_have(self._holds) and (passage := await self._entered(connection)) is not None:
                 try:
-                    taken = await board.take(self._holds, self._rate, passage.most_bytes)
+                    taken = await board.take(
+                        self._holds, self._rate, passage.most_bytes, peer=connection.remote_id
+                    )
                 except BaseException:
                     passage.end()
                     raise
