@@ -21,7 +21,7 @@ from bench.measurement import Row
 from bench.mesh_packages import Graph, agent, distance, package, rings
 from bench.setting import Setting
 from peat_sidecar.errors import PeatError
-from peat_sidecar.ids import EndpointId, PeerAddress
+from peat_sidecar.ids import PeerAddress
 from peat_sidecar.mesh import Syncer
 from peat_sidecar.net import Connection, MemoryEndpoint, MemoryNetwork, Stream
 from peat_sidecar.records import Records, Signer, database, receiving
@@ -153,12 +153,12 @@ async def _link(one: Node, other: Node) -> None:
     await there.read_exact(1)
     for node, connection, stream in (one, near, here), (other, far, there):
         node.connections.append(connection)
-        node.sessions.append(asyncio.create_task(_session(node.syncer, connection.remote_id, stream)))
+        node.sessions.append(asyncio.create_task(_session(node.syncer, connection, stream)))
 
 
-async def _session(syncer: Syncer, peer: EndpointId, stream: Stream) -> None:
+async def _session(syncer: Syncer, connection: Connection, stream: Stream) -> None:
     with contextlib.suppress(PeatError):
-        await syncer.run_session(peer, stream)
+        await syncer.run_session(connection, stream)
 
 
 async def _close(nodes: Sequence[Node]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from peat_sidecar.errors import PeerUnavailable, RemoteProtocolError
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net import (
+    DATAGRAM_BYTES,
     Connection,
     ConnectionClosed,
     NotSpoken,
@@ -39,6 +40,19 @@ async def pumped(data: bytes, near: Connection, far: Connection) -> bytes:
     received = await here.read_to_end(len(data))
     await sending
     return received
+
+
+async def test_datagrams_arrive_whole_and_end_with_the_connection(net: Network) -> None:
+    near, far = await net.pair()
+    near.send_datagram(bytes(70_000))  # is lost, and raises nothing
+    near.send_datagram(b"a" * DATAGRAM_BYTES)
+    assert await far.receive_datagram() == b"a" * DATAGRAM_BYTES
+    far.send_datagram(b"back")
+    assert await near.receive_datagram() == b"back"
+    near.close()
+    assert await far.receive_datagram() is None
+    assert await near.receive_datagram() is None
+    near.send_datagram(b"too late")
 
 
 async def test_ends_know_each_other(net: Network) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from peat_sidecar.ids import BlobHash, EndpointId, PeerAddress
 from peat_sidecar.mesh import Formation, Peers
-from peat_sidecar.net import Endpoint, Pool, Stream
+from peat_sidecar.net import Connection, Endpoint, Pool, Stream
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Getter, Progress, Provider
 from peat_sidecar.wire import ALPN, MESH_ALPN
@@ -85,8 +85,8 @@ class Crew:
         """A node that runs; `options` are those of `Peers`."""
         mates: list[Mate] = []
 
-        async def session(peer: EndpointId, stream: Stream) -> None:
-            mates[0].sessions.append(peer)
+        async def session(connection: Connection, stream: Stream) -> None:
+            mates[0].sessions.append(connection.remote_id)
             stream.stall_seconds = None
             while await stream.read(1000):
                 pass

@@ -97,8 +97,8 @@ class SyncMesh:
         near, far = await connected(one.endpoint, other.endpoint)
         here, there = await stream_pair(near, far)
         tasks = (
-            asyncio.create_task(one.syncer.run_session(other.endpoint.id, here)),
-            asyncio.create_task(other.syncer.run_session(one.endpoint.id, there)),
+            asyncio.create_task(one.syncer.run_session(near, here)),
+            asyncio.create_task(other.syncer.run_session(far, there)),
         )
         link = Link(near, far, tasks)
         self.links.append(link)
@@ -109,9 +109,9 @@ class SyncMesh:
         endpoint = await self.network.endpoint(stall_seconds=None)
         near, far = await connected(endpoint, node.endpoint)
         here, there = await stream_pair(near, far)
-        session = asyncio.create_task(node.syncer.run_session(endpoint.id, there))
+        session = asyncio.create_task(node.syncer.run_session(far, there))
         self.links.append(Link(near, far, (session, session)))
-        return ScriptedPeer(here, session)
+        return ScriptedPeer(near, here, session)
 
     async def equal(self, nodes: Sequence[SyncNode] | None = None) -> None:
         """Returns when all hold the same."""
@@ -162,7 +162,8 @@ async def connected(dialler: Endpoint, acceptor: Endpoint) -> tuple[Connection, 
 class ScriptedPeer:
     """Says what it is told to, and keeps what it hears."""
 
-    def __init__(self, stream: Stream, session: asyncio.Task[None]) -> None:
+    def __init__(self, connection: Connection, stream: Stream, session: asyncio.Task[None]) -> None:
+        self.connection = connection
         self.stream = stream
         self.session = session
         """The node's end."""

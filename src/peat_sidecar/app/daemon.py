@@ -119,7 +119,9 @@ class _Daemon:
         stack.push_async_callback(asyncio.to_thread, records.close)
         trust = await asyncio.to_thread(_trust, settings, records)
         stack.callback(trust.close)
-        syncer = Syncer(records)
+        shaper = Shaper()
+        stack.callback(shaper.close)
+        syncer = Syncer(records, is_crowded=lambda: shaper.fills_links)
         stack.push_async_callback(syncer.close)
         peers = peers_of(settings, formation, state, syncer, trust)
         endpoint = await IrohEndpoint.bind(
@@ -138,8 +140,6 @@ class _Daemon:
         agent_id = agent_id_of(settings, identity.signer.id)
         await asyncio.to_thread(records.claim, agent_id)
         await asyncio.to_thread(keep_bans, peers, records)
-        shaper = Shaper()
-        stack.callback(shaper.close)
         limiter = Limiter(shaper, state, limits_of(settings))
         endpoint.on_connection = shaper.watch
         provider, transfers = Provider(store, shaper), Transfers()

@@ -22,7 +22,7 @@ REPLACED = b"replaced"
 
 _log = structlog.get_logger(__name__)
 
-Run = Callable[[EndpointId, Stream], Awaitable[None]]
+Run = Callable[[Connection, Stream], Awaitable[None]]
 Listener = Callable[[EndpointId, bool], None]
 
 
@@ -120,7 +120,7 @@ class Sessions:
             if self._run is None:
                 await session.connection.closed()
             else:
-                await self._run(session.peer, session.stream)
+                await self._run(session.connection, session.stream)
         except PeerUnavailable as error:
             _log.debug("a session ends", peer=str(session.peer), why=str(error))
         except RemoteProtocolError as error:

@@ -20,7 +20,7 @@ from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.sync_asks import Asks
 from peat_sidecar.mesh.sync_holdings import Holdings
 from peat_sidecar.mesh.sync_session import Session, Shared, SyncTimes
-from peat_sidecar.net import Stream
+from peat_sidecar.net import Connection, Stream
 from peat_sidecar.records import Records
 from peat_sidecar.wire import ErrorCode
 
@@ -45,11 +45,14 @@ class Syncer:
         ask_seconds: float = ASK_SECONDS,
         news_seconds: float = NEWS_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_crowded`: whether blobs are being sent, and may fill the links."""
         self._shared = Shared(
             Holdings(records, self._on_more),
             Asks(ask_seconds),
             SyncTimes(digest_seconds, write_seconds, ask_seconds, news_seconds, sleep),
+            is_crowded,
         )
 
     @property
@@ -88,15 +91,16 @@ class Syncer:
         """From now on nothing is sent, and what comes is left aside; sessions stay open."""
         self._shared.is_active = False
 
-    async def run_session(self, peer: EndpointId, stream: Stream) -> None:
+    async def run_session(self, connection: Connection, stream: Stream) -> None:
         """Keeps this node and an admitted peer the same, until the stream ends.
 
         Raises a PeatError when it fails, or when the peer is given up: `RemoteProtocolError` for what breaks
         the protocol or cannot be verified, `PeerUnavailable` for silence.
         """
+        peer = connection.remote_id
         try:
             await self._shared.holdings.load()
-            await Session(peer, stream, self._shared).run()
+            await Session(connection, stream, self._shared).run()
         except PeatError:
             raise
         except Exception:  # noqa: BLE001 - the edge of the session's task

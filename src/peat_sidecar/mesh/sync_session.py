@@ -23,11 +23,12 @@ import structlog
 from peat_sidecar.errors import PeerUnavailable, RemoteProtocolError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.sync_asks import Asks
+from peat_sidecar.mesh.sync_copies import Copies, records_in
 from peat_sidecar.mesh.sync_frames import joined, size_of
 from peat_sidecar.mesh.sync_holdings import Holdings
 from peat_sidecar.mesh.sync_outbox import Outbox
 from peat_sidecar.mesh.throttle import Throttle
-from peat_sidecar.net import Stream
+from peat_sidecar.net import Connection, Stream
 from peat_sidecar.records import Fault, FaultKind
 from peat_sidecar.wire import (
     Batches,
@@ -79,6 +80,7 @@ class Shared:
     holdings: Holdings
     asks: Asks
     times: SyncTimes
+    is_crowded: Callable[[], bool]
     is_active: bool = True
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -93,11 +95,13 @@ class Shared:
 class Session:
     """Runs until the stream ends, or for as long as the peer keeps to the protocol."""
 
-    def __init__(self, peer: EndpointId, stream: Stream, shared: Shared) -> None:
-        self.peer = peer
+    def __init__(self, connection: Connection, stream: Stream, shared: Shared) -> None:
+        self.peer = connection.remote_id
         news_seconds = shared.times.news_seconds
         self.outbox = Outbox(shared.holdings, shared.asks, news_seconds=news_seconds, clock=_now)
+        self._connection = connection
         self._stream = stream
+        self._copies = Copies(connection, shared.is_crowded)
         self._shared = shared
         self._holdings = shared.holdings
         self._asks = shared.asks
@@ -112,6 +116,7 @@ class Session:
         self.outbox.say_digest(begins=True)
         work = [
             self._read(),
+            self._read_copies(),
             self._write(),
             self._stream.stopped(),  # a peer that is gone is not read to the end of what it has left
             self._compare_now_and_then(),
@@ -148,6 +153,16 @@ class Session:
                     await asyncio.sleep(pause)
                 if turn % _FRAMES_AT_A_TIME == 0:
                     await asyncio.sleep(0)
+
+    async def _read_copies(self) -> None:
+        while (data := await self._connection.receive_datagram()) is not None:
+            self._shared.received_bytes += len(data)
+            cost = _FRAME_COST
+            if self._shared.is_active:
+                for frame in records_in(data, self._holdings.heads):
+                    cost += await self._take_batches(frame.batches)
+            if pause := self._throttle.charge(cost, _now()):
+                await asyncio.sleep(pause)
 
     async def _take(self, frame: Frame) -> int:
         """Acts on a frame; what that cost for nothing, in bytes."""
@@ -266,7 +281,9 @@ class Session:
             self.outbox.wake.clear()
             while self._shared.is_active and (frames := await self.outbox.next_frames()):
                 for frame in frames:
-                    await self._send(encode_frame(frame))
+                    await self._send(data := encode_frame(frame))
+                    if isinstance(frame, Batches):
+                        self._copies.follow(data)
 
     async def _send(self, data: bytes) -> None:
         seconds = self._shared.times.write_seconds

@@ -16,7 +16,7 @@ from peat_sidecar.net.failures import (
     StreamStopped,
 )
 from peat_sidecar.net.identity import endpoint_id, load_identity
-from peat_sidecar.net.interfaces import Connection, ConnectionStats, Endpoint, Stream
+from peat_sidecar.net.interfaces import DATAGRAM_BYTES, Connection, ConnectionStats, Endpoint, Stream
 from peat_sidecar.net.memory import MemoryConnection, MemoryEndpoint, MemoryNetwork
 from peat_sidecar.net.pool import Pool
 from peat_sidecar.net.returns import Returns
@@ -24,6 +24,7 @@ from peat_sidecar.net.routes import interface_towards, remote_ip
 from peat_sidecar.net.watchdog import Watchdog
 
 __all__ = [
+    "DATAGRAM_BYTES",
     "Connection",
     "ConnectionClosed",
     "ConnectionStats",

@@ -85,6 +85,16 @@ class IrohConnection:
         except iroh_ffi.IrohError:
             return None
 
+    def send_datagram(self, data: bytes) -> None:
+        with contextlib.suppress(iroh_ffi.IrohError):
+            self._inner.send_datagram(data)
+
+    async def receive_datagram(self) -> bytes | None:
+        try:
+            return await self._inner.read_datagram()
+        except iroh_ffi.IrohError:
+            return None
+
     def close(self, code: int = 0, reason: bytes = b"") -> None:
         self._inner.close(code, reason)
 

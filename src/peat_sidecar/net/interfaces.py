@@ -12,6 +12,8 @@ from peat_sidecar.ids import EndpointId, PeerAddress
 
 HEADER_BYTES = 28
 """Of IPv4 and UDP, before each datagram."""
+DATAGRAM_BYTES = 1100
+"""Of QUIC: what one packet of any path takes beside its own fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,16 @@ class Connection(Protocol):
 
     async def accept_stream(self) -> Stream | None:
         """The next one that the peer opened; None when the connection is closed."""
+        ...
+
+    def send_datagram(self, data: bytes) -> None:
+        """One packet of at most `DATAGRAM_BYTES`, ahead of all streams. Whether it arrives is never known; to
+        a peer that is gone or takes none it does not.
+        """
+        ...
+
+    async def receive_datagram(self) -> bytes | None:
+        """The next one from the peer; None when the connection is closed."""
         ...
 
     def close(self, code: int = 0, reason: bytes = b"") -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from peat_sidecar.errors import PeatError, PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net.failures import PERMISSION_CODE, ConnectionClosed, NotSpoken, closed_by_peer
-from peat_sidecar.net.interfaces import ConnectionStats
+from peat_sidecar.net.interfaces import DATAGRAM_BYTES, ConnectionStats
 from peat_sidecar.net.memory_pipe import MemoryReceive, MemorySend, Pipe
 from peat_sidecar.net.streams import WatchedStream
 
@@ -122,6 +122,9 @@ class _Session:
         self.incoming: dict[EndpointId, asyncio.Queue[_Halves | None]] = {
             side: asyncio.Queue() for side in (dialer, acceptor)
         }
+        self.datagrams: dict[EndpointId, asyncio.Queue[bytes | None]] = {
+            side: asyncio.Queue() for side in (dialer, acceptor)
+        }
         self.ended: dict[EndpointId, asyncio.Future[str]] = {
             side: asyncio.get_running_loop().create_future() for side in (dialer, acceptor)
         }
@@ -165,6 +168,7 @@ class _Session:
         self.failures[side] = error
         self.ended[side].set_result(text)
         self.incoming[side].put_nowait(None)
+        self.datagrams[side].put_nowait(None)
         for pipe in list(self._pipes):
             pipe.lose(side, error)
 
@@ -238,6 +242,20 @@ class MemoryConnection:
             queue.put_nowait(None)  # for whoever else waits
             return None
         return self._stream(halves)
+
+    def send_datagram(self, data: bytes) -> None:
+        session, far = self._session, self.remote_id
+        flows = session.network.flows(self._local, far) and not session.ended[far].done()
+        if len(data) <= DATAGRAM_BYTES and flows and not self.is_closed:
+            session.moved[self._local] += len(data)
+            session.datagrams[far].put_nowait(data)
+
+    async def receive_datagram(self) -> bytes | None:
+        queue = self._session.datagrams[self._local]
+        data = await queue.get()
+        if data is None:
+            queue.put_nowait(None)  # for whoever else waits
+        return data
 
     def close(self, code: int = 0, reason: bytes = b"") -> None:
         session, far = self._session, self.remote_id

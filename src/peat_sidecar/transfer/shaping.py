@@ -6,6 +6,7 @@ a few times a second and charged as well, so that limits hold at the interface.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from peat_sidecar.classes import TransferClass
 from peat_sidecar.net import Connection
 from peat_sidecar.rate import Limits, Rates
 from peat_sidecar.transfer.intake import LEAST_PART_BYTES, PART_SECONDS, Intake
-from peat_sidecar.transfer.outlet import Outlet
+from peat_sidecar.transfer.outlet import TRICKLE_BYTES_PER_SECOND, Outlet
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.traffic import LOOK_SECONDS, Traffic
 
@@ -65,6 +66,12 @@ class Shaper(Traffic):
         self.up.pump()
         self.down.pump()
         self._look_again()
+
+    @property
+    def fills_links(self) -> bool:
+        """Whether answers are under way, and no limit keeps them to a trickle."""
+        rates = (rate for rate in (self.rates.up, self.rates.total) if rate is not None)
+        return self.answers > 0 and min(rates, default=math.inf) >= TRICKLE_BYTES_PER_SECOND
 
     def intake(self, progress: Progress) -> Intake:
         """For a transfer of that class."""

@@ -523,7 +523,8 @@ async def test_a_session_that_fails_here_does_not_harm_the_others(tmp_path: Path
     async with crew(tmp_path) as made:
         failed: list[EndpointId] = []
 
-        async def fails_for_one(peer: EndpointId, stream: Stream) -> None:
+        async def fails_for_one(connection: Connection, stream: Stream) -> None:
+            peer = connection.remote_id
             if peer == bad.id:
                 failed.append(peer)
                 raise LookupError("a fault of ours")

@@ -56,7 +56,7 @@ async def side(*, smaller: bool) -> AsyncIterator[Side]:
         own, peer = (first, second) if smaller else (second, first)
         time, runs, told = ManualTime(), [], []
 
-        async def run(_: EndpointId, stream: Stream) -> None:
+        async def run(_: Connection, stream: Stream) -> None:
             runs.append(stream)
             stream.stall_seconds = None
             while await stream.read(100):
@@ -152,7 +152,7 @@ async def test_a_second_stream_ends_the_session() -> None:
 async def test_whatever_the_work_raises_ends_the_session_only(error: Exception) -> None:
     async with side(smaller=True) as made:
 
-        async def fails(_: EndpointId, __: Stream) -> None:
+        async def fails(_: Connection, __: Stream) -> None:
             raise error
 
         made.sessions._run = fails
@@ -166,7 +166,7 @@ async def test_work_that_does_not_look_at_its_stream_ends_with_the_connection() 
     async with side(smaller=True) as made:
         ended = asyncio.Event()
 
-        async def waits(_: EndpointId, __: Stream) -> None:
+        async def waits(_: Connection, __: Stream) -> None:
             try:
                 await asyncio.Event().wait()
             finally:

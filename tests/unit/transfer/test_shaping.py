@@ -18,6 +18,7 @@ from peat_sidecar.transfer.large_blobs import LargeBlobs
 from peat_sidecar.transfer.provider import ANSWERS_PER_PEER
 from peat_sidecar.transfer.traffic import REQUESTS_PER_PEER
 from peat_sidecar.wire import ALPN
+from tests.support.networks import network
 from tests.support.nodes import Node, bounded, content, put_package, two_nodes, until
 from tests.support.real_files import real_bytes
 from tests.unit.transfer.test_getter import layered
@@ -273,3 +274,18 @@ async def test_leave_that_comes_with_a_cancel_is_given_back(tmp_path: Path) -> N
         with pytest.raises(asyncio.CancelledError):
             await entering
         assert not getter.shaper.down.under_way
+
+
+async def test_answers_fill_links_unless_a_limit_is_a_trickle() -> None:
+    async with network("memory") as net:
+        near, _ = await net.pair()
+        shaper = Shaper()
+        assert not shaper.fills_links
+        with shaper.outlet(near):
+            assert shaper.fills_links
+            shaper.change(limited(up="1 Mbit/s", total="8 kbit/s"))
+            assert not shaper.fills_links
+            shaper.change(limited(up="1 Mbit/s"))
+            assert shaper.fills_links
+        assert not shaper.fills_links
+        shaper.close()
