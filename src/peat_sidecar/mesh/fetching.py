@@ -29,7 +29,7 @@ LOST_LOOKS = 3
 """The same, where the session with the holder has ended."""
 DIALLED = 4
 """Other holders that a fetch dials, at most: a choice of its own, so that no few of them are asked by all."""
-PARTIAL_LOOKS = 2
+PARTIAL_LOOKS = 1
 """What is fetched sooner is not announced as partial: a record more for everyone, of no use to anyone."""
 
 

@@ -5,8 +5,11 @@ and published when its last group is here, whoever brought it.
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
+from functools import reduce
+from operator import or_
 
 from peat_sidecar.bao import Verified
 from peat_sidecar.errors import IntegrityError, PeatError, Refused
@@ -22,6 +25,8 @@ OPEN_BLOBS = 8
 """Blobs at once, so that peers that lack some can work on others."""
 PART_SECONDS = 4.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
+SPREAD_PART_SECONDS = 1.0
+"""The same where others get the blob too: what they are at is not known, so it had better be little."""
 
 Held = Callable[[Want], ChunkRanges]
 """What a peer holds of a blob."""
@@ -59,8 +64,8 @@ class Board:
     store: Store
     wants: InitVar[Iterable[Want]]
     progress: Progress
-    start: float = 0.0
-    """Where in a blob to begin, 0 to 1: other getters begin elsewhere."""
+    spread: bool = False
+    """Others may be getting the same: parts are small and begin anywhere. Else they come in order."""
     maps: list[LiveMaps] = field(default_factory=list)
     """Of the peers that are at work: what few of them hold is taken first."""
     takers: int = 0
@@ -120,11 +125,11 @@ class Board:
             if self.fault is not None:
                 raise self.fault
             for coming in self._coming:
-                start = int(self.start * chunk_count(coming.want.size))
+                start = random.randrange(chunk_count(coming.want.size)) if self.spread else 0
                 part = coming.division.take(
                     held(coming.want),
                     rate,
-                    PART_SECONDS,
+                    SPREAD_PART_SECONDS if self.spread else PART_SECONDS,
                     now,
                     start=start,
                     maps=self._maps_of(coming.want),
@@ -140,6 +145,15 @@ class Board:
             if part is not None:
                 return _take(coming, part)
         return None
+
+    def covered(self, want: Want, rate: float) -> ChunkRanges:
+        """What partial holders have of a blob, where all of them together bring more than so many chunks a
+        second.
+        """
+        there = [each for each in self.maps if want.hash in each]
+        if sum(each.chunks_per_second() for each in there) <= rate:
+            return ChunkRanges.none()
+        return reduce(or_, self._maps_of(want), ChunkRanges.none())
 
     def _maps_of(self, want: Want) -> list[ChunkRanges]:
         return [held for each in self.maps if (held := each.get(want.hash)) is not None]

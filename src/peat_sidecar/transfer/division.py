@@ -1,7 +1,7 @@
 """Who fetches which part of one blob: pure arithmetic over sets of chunks, no I/O and no clock.
 
 What nobody has taken is free. A taker gets one interval of whole groups, about as much as it fetches in a few
-seconds, from its own starting place on, so that getters that begin together take different parts and can
+seconds, from its own starting place on, so that getters that are at it together take different parts and can
 then give them to each other. When nothing is free, who is idle takes over the second part of what is slowest.
 """
 
@@ -87,7 +87,7 @@ class Division:
         if takers > 1:
             most = min(most, int(count(there) / (2 * takers)))
         wanted = part_chunks(min((rate or FIRST_RATE) * seconds, most))
-        first = start // GROUP_CHUNKS * GROUP_CHUNKS
+        first = start // wanted * wanted
         begin, end = _first_from(there, first, rarest(there, maps))
         aligned = begin // wanted * wanted + wanted
         part = ChunkRanges.of(begin, aligned if end is None else min(aligned, end)) & there
