@@ -15,7 +15,7 @@ from peat_sidecar.bao import Verified
 from peat_sidecar.errors import IntegrityError, PeatError, Refused
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
-from peat_sidecar.transfer.division import MOST_CHUNKS, Division, Part
+from peat_sidecar.transfer.division import MOST_CHUNKS, WORTH_SECONDS, Division, Part
 from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.threads import in_thread, opened, to_its_end
@@ -27,6 +27,10 @@ PART_SECONDS = 4.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
 SPREAD_PART_SECONDS = 1.0
 """The same where others get the blob too: what they are at is not known, so it had better be little."""
+SPREAD_FIRST_RATE = 64.0
+"""Chunks a second that are expected there of a peer whose rate is not known: it serves several at once."""
+SPREAD_WORTH_SECONDS = 5.0
+"""What has to be gained there by taking over: most streams idle now and then, and links are shared."""
 
 Held = Callable[[Want], ChunkRanges]
 """What a peer holds of a blob."""
@@ -128,7 +132,7 @@ class Board:
                 start = random.randrange(chunk_count(coming.want.size)) if self.spread else 0
                 part = coming.division.take(
                     held(coming.want),
-                    rate,
+                    rate or (SPREAD_FIRST_RATE if self.spread else None),
                     SPREAD_PART_SECONDS if self.spread else PART_SECONDS,
                     now,
                     start=start,
@@ -140,8 +144,9 @@ class Board:
                     return _take(coming, part)
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
+        worth = SPREAD_WORTH_SECONDS if self.spread else WORTH_SECONDS
         for coming in self._coming:
-            part = coming.division.take_over(held(coming.want), rate, now, most=most)
+            part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most)
             if part is not None:
                 return _take(coming, part)
         return None

@@ -17,7 +17,7 @@ FIRST_RATE = 256.0
 """Chunks a second, until it is known."""
 _GRACE_SECONDS = 2.0
 """Before that nothing is said against whoever took a part: the first bytes take a round trip."""
-_WORTH_SECONDS = 1.0
+WORTH_SECONDS = 1.0
 """What has to be gained by taking over, which wastes what is on its way."""
 
 
@@ -95,10 +95,16 @@ class Division:
         return self._add(part, rate, now)
 
     def take_over(
-        self, held: ChunkRanges, rate: float | None, now: float, *, most: int = MOST_CHUNKS
+        self,
+        held: ChunkRanges,
+        rate: float | None,
+        now: float,
+        *,
+        worth: float = WORTH_SECONDS,
+        most: int = MOST_CHUNKS,
     ) -> Part | None:
         """The end of the part that would take longest, so much that both are done at about the same time;
-        all of it from one that is stuck. None where that would gain next to nothing.
+        all of it from one that is stuck. None where that would not gain `worth` seconds.
         """
         slowest = max(
             (part for part in self.parts if part.may_be_taken_over(now) and part.left & held),
@@ -109,7 +115,7 @@ class Division:
             return None
         chunks, seconds = count(slowest.left), slowest.seconds_left(now)
         share = seconds / (seconds + chunks / (rate or FIRST_RATE))
-        if seconds * share < _WORTH_SECONDS:
+        if seconds * share < worth:
             return None
         ranges = _tail(slowest.left, min(most, int(chunks * share))) & held
         if not ranges:

@@ -31,6 +31,8 @@ window is what holds it back.
 CONNECTIONS = 15
 LONG_SECONDS = 0.08
 """A round trip from which on more connections are tried."""
+FEW_PEERS = 2
+"""At work at once, so many or fewer, for lost packets to say something about the path."""
 _FIRST_ADDED = 3
 """At once, where the path is long: what it can carry shows only after several round trips."""
 _LEAST_WINDOW_BYTES = 8 << 10
@@ -267,8 +269,11 @@ class LargeBlobs:
                     task.cancel()
 
     def _is_long(self) -> bool:
-        """Or lossy. A queue that we fill ourselves makes no path long."""
-        return self._round_trip() >= LONG_SECONDS or self._connection.stats().lost_packets > 0
+        """Or lossy. A queue that we fill ourselves makes no path long, nor do packets that it drops, which
+        they do where many send at once.
+        """
+        is_lossy = self._connection.stats().lost_packets > 0 and len(self._board.maps) <= FEW_PEERS
+        return self._round_trip() >= LONG_SECONDS or is_lossy
 
     def _round_trip(self) -> float:
         """The shortest so far."""
