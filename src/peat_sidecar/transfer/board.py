@@ -6,7 +6,7 @@ and published when its last group is here, whoever brought it.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
 from functools import reduce
 from operator import or_
@@ -23,7 +23,7 @@ from peat_sidecar.transfer.wants import Want
 
 OPEN_BLOBS = 8
 """Blobs at once, so that peers that lack some can work on others."""
-PART_SECONDS = 4.0
+PART_SECONDS = 8.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
 SPREAD_PART_SECONDS = 1.0
 """The same where others get the blob too: what they are at is not known, so it had better be little."""
@@ -120,7 +120,14 @@ class Board:
             or any(held(each) & lacking for each, lacking in self._deferred.items())
         )
 
-    async def take(self, held: Held, rate: float | None, most_bytes: int | None = None) -> Taken | None:
+    async def take(
+        self,
+        held: Held,
+        rate: float | None,
+        most_bytes: int | None = None,
+        *,
+        peer: Hashable = None,
+    ) -> Taken | None:
         """A part that a peer holds; None when there is none for it now. `rate` is in chunks a second,
         None before it is known. Raises what ends the whole fetch."""
         most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
@@ -139,6 +146,7 @@ class Board:
                     maps=self._maps_of(coming.want),
                     takers=max(1, self.takers),
                     most=most,
+                    peer=peer,
                 )
                 if part is not None:
                     return _take(coming, part)
@@ -146,7 +154,7 @@ class Board:
                 break
         worth = SPREAD_WORTH_SECONDS if self.spread else WORTH_SECONDS
         for coming in self._coming:
-            part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most)
+            part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most, peer=peer)
             if part is not None:
                 return _take(coming, part)
         return None

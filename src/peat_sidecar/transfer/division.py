@@ -5,7 +5,7 @@ seconds, from its own starting place on, so that getters that are at it together
 then give them to each other. When nothing is free, who is idle takes over the second part of what is slowest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from peat_sidecar.ranges import GROUP_CHUNKS, ChunkRanges
@@ -19,6 +19,8 @@ _GRACE_SECONDS = 2.0
 """Before that nothing is said against whoever took a part: the first bytes take a round trip."""
 WORTH_SECONDS = 1.0
 """What has to be gained by taking over, which wastes what is on its way."""
+_OWN_WORTH_SECONDS = 3.0
+"""The same from another stream of the same peer, whose link carries both."""
 
 
 @dataclass(eq=False, slots=True)
@@ -32,6 +34,8 @@ class Part:
     """Chunks a second that are expected of whoever took it."""
     is_rate_known: bool
     """It was measured; before that a part is left in peace for a while."""
+    peer: Hashable = None
+    """Who is asked for it."""
     came: int = 0
     """Chunks."""
     came_at: float = 0.0
@@ -76,6 +80,7 @@ class Division:
         maps: Iterable[ChunkRanges] = (),
         takers: int = 1,
         most: int = MOST_CHUNKS,
+        peer: Hashable = None,
     ) -> Part | None:
         """A free part that the taker's peer holds, for so many seconds, and no more than half of a taker's
         share of what is left. It begins with what the fewest of the partial holders' maps have; among that
@@ -92,7 +97,7 @@ class Division:
         aligned = begin // wanted * wanted + wanted
         part = ChunkRanges.of(begin, aligned if end is None else min(aligned, end)) & there
         self.free = self.free - part
-        return self._add(part, rate, now)
+        return self._add(part, rate, now, peer)
 
     def take_over(
         self,
@@ -102,6 +107,7 @@ class Division:
         *,
         worth: float = WORTH_SECONDS,
         most: int = MOST_CHUNKS,
+        peer: Hashable = None,
     ) -> Part | None:
         """The end of the part that would take longest, so much that both are done at about the same time;
         all of it from one that is stuck. None where that would not gain `worth` seconds.
@@ -115,14 +121,15 @@ class Division:
             return None
         chunks, seconds = count(slowest.left), slowest.seconds_left(now)
         share = seconds / (seconds + chunks / (rate or FIRST_RATE))
-        if seconds * share < worth:
+        is_own = peer is not None and peer == slowest.peer
+        if seconds * share < (max(worth, _OWN_WORTH_SECONDS) if is_own else worth):
             return None
         ranges = _tail(slowest.left, min(most, int(chunks * share))) & held
         if not ranges:
             return None
         if ranges != slowest.left:
             slowest.left = slowest.left - ranges
-        return self._add(ranges, rate, now)
+        return self._add(ranges, rate, now, peer)
 
     def arrived(self, part: Part, chunks: ChunkRanges, now: float = 0.0) -> None:
         """Some of it is here, whoever else is at it as well."""
@@ -140,8 +147,8 @@ class Division:
             left = left - each.left
         self.free = self.free | left
 
-    def _add(self, ranges: ChunkRanges, rate: float | None, now: float) -> Part:
-        part = Part(ranges, now, rate or FIRST_RATE, is_rate_known=rate is not None)
+    def _add(self, ranges: ChunkRanges, rate: float | None, now: float, peer: Hashable) -> Part:
+        part = Part(ranges, now, rate or FIRST_RATE, is_rate_known=rate is not None, peer=peer)
         self.parts.append(part)
         return part
 

@@ -121,7 +121,7 @@ class LargeBlobs:
             held = self._asked_for if board.is_busy else self._holds
             if board.may_have(held) and (passage := await self._entered(connection)) is not None:
                 try:
-                    taken = await board.take(held, self._rate, passage.most_bytes)
+                    taken = await board.take(held, self._rate, passage.most_bytes, peer=connection.remote_id)
                 except BaseException:
                     passage.end()
                     raise

@@ -82,6 +82,13 @@ def test_what_is_stuck_is_taken_over_whole_and_done_when_either_brings_it() -> N
     assert whole.free == left, "what neither brought"
 
 
+def test_streams_of_one_peer_leave_each_other_what_is_nearly_done() -> None:
+    whole = Division(ChunkRanges.of(0, 1 << 10))
+    assert whole.take(ALL, 256.0, 4.0, 0.0, peer="a") is not None
+    assert whole.take_over(ALL, 256.0, 0.1, peer="a") is None
+    assert whole.take_over(ALL, 256.0, 0.1, peer="b") is not None
+
+
 def test_what_is_nearly_done_is_left_alone() -> None:
     whole = division(64)
     part = whole.take(ALL, 1000.0, 4.0, 0.0)
