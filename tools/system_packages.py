@@ -16,6 +16,9 @@ PROGRAMS = {
     "test": {
         "docker-registry": "docker-registry",
         "skopeo": "skopeo",
+        "podman": "podman",
+        "buildah": "buildah",
+        "containerd": "containerd",
         "curl": "curl",
         "htpasswd": "apache2-utils",
         "mount": "mount",

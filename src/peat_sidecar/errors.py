@@ -23,6 +23,11 @@ class IntegrityError(PeatError):
     """Bytes are wrong: drop them and blame their source."""
 
 
+class Misnamed(IntegrityError):
+    """Bytes are what their hash says, and not what they were named as: blame whoever named them, and no
+    peer that sent them."""
+
+
 class RemoteProtocolError(PeatError):
     """The other side broke the protocol: give up the stream."""
 

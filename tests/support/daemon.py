@@ -19,7 +19,7 @@ from peat_sidecar.app import serve
 from peat_sidecar.config import load_settings
 serve(load_settings(json.loads(sys.argv[1])))
 """
-_READY = re.compile(r"ready: (\S+) api: (.*)")
+_READY = re.compile(r"ready: (\S+) api: (.*?)(?: registry: (\S+))?")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class RunningDaemon:
     apis: tuple[str, ...]
     """As it printed them: `unix:...`, `tcp://...`."""
     log: Path
+    registry: str = ""
+    """Host and port of the registry endpoint, where it is on."""
 
     @property
     def socket(self) -> Path:
@@ -77,7 +79,8 @@ def daemon(data_dir: Path, *, prefix: Sequence[str] = (), **options: Any) -> Ite
         found = _READY.fullmatch(process.stdout.readline().strip())
         if found is None:
             raise AssertionError(f"the daemon did not start: {log.read_text()}")
-        yield RunningDaemon(process, data_dir, PeerAddress.parse(found[1]), tuple(found[2].split()), log)
+        apis = tuple(found[2].split())
+        yield RunningDaemon(process, data_dir, PeerAddress.parse(found[1]), apis, log, found[3] or "")
     finally:
         if process.poll() is None:
             process.terminate()

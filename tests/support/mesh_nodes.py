@@ -30,7 +30,7 @@ from peat_sidecar.packages import parse_manifest
 from peat_sidecar.rate import Limits
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
-from peat_sidecar.store import Store, StoredPackage
+from peat_sidecar.store import Disk, Store, StoredPackage
 from peat_sidecar.transfer import Exporter, Getter, Limiter, Provider, Shaper, Transfers
 from tests.support.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, encoded
 from tests.support.manual_time import ManualTime
@@ -107,6 +107,7 @@ class MeshNode:
     rules: Sequence[ReplicateRule] = ()
     platforms: Sequence[str] = ("linux/amd64",)
     quota_bytes: int = 0
+    disk: Disk | None = None
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     peers: LinkedPeers = field(default_factory=LinkedPeers)
     getter_of: Callable[[Getter], object] = lambda getter: getter
@@ -130,7 +131,7 @@ class MeshNode:
         return self.parts
 
     async def start(self) -> None:
-        store = await asyncio.to_thread(Store.open, self.directory / "store")
+        store = await asyncio.to_thread(Store.open, self.directory / "store", disk=self.disk)
         if self.node is None:
             self.node = await _endpoint(store, self.made, self.id)
         else:

@@ -36,13 +36,15 @@ from peat_sidecar.app.process import (
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.config import Settings
 from peat_sidecar.confined import Roots
+from peat_sidecar.http import Listener, Server
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh import Syncer, Trust
 from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import IrohEndpoint, Pool, watch_network
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
-from peat_sidecar.rpc import Application, Listener, Node, NodePhase, Parts, Server, open_listeners
+from peat_sidecar.registry import drop_abandoned, open_registry
+from peat_sidecar.rpc import Application, Node, NodePhase, Parts, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Provider, Shaper, Transfers
@@ -91,6 +93,7 @@ class _Daemon:
         provider: Provider,
         mesh: Mesh,
         listeners: list[Listener],
+        registry: list[Listener],
     ) -> None:
         self._parts = parts
         self._application = application
@@ -99,7 +102,8 @@ class _Daemon:
         self._provider = provider
         self._mesh = mesh
         self._listeners = listeners
-        self._server = Server(listeners)
+        self._registry = registry
+        self._server = Server([*listeners, *registry])
 
     @classmethod
     async def build(cls, settings: Settings, stack: AsyncExitStack) -> "_Daemon":
@@ -186,7 +190,10 @@ class _Daemon:
         listeners = open_listeners(application.app, settings)
         for listener in listeners:
             stack.callback(listener.close)
-        return cls(parts, application, endpoint, pool, provider, mesh, listeners)
+        registry = await asyncio.to_thread(open_registry, store, settings)
+        for listener in registry:
+            stack.callback(listener.close)
+        return cls(parts, application, endpoint, pool, provider, mesh, listeners, registry)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:
         """Serves until `stop` is set, then takes everything down."""
@@ -196,7 +203,7 @@ class _Daemon:
                 peers.run(self._endpoint, self._pool, self._provider), name="accept peers"
             )
             going = [
-                group.create_task(keep_going(name, run), name=name) for name, run in self._mesh.runs().items()
+                group.create_task(keep_going(name, run), name=name) for name, run in self._runs().items()
             ]
             try:
                 await self._server.start()
@@ -215,6 +222,11 @@ class _Daemon:
             await accepting
         _log.info("stopped")
 
+    def _runs(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What goes on for as long as the daemon, by name."""
+        store = self._parts.store
+        return {**self._mesh.runs(), "drop abandoned uploads": lambda: drop_abandoned(store)}
+
     async def _stop(self) -> None:
         steps: list[Callable[[], Awaitable[None]]] = [
             self._parts.transfers.close,
@@ -231,9 +243,10 @@ class _Daemon:
         node = self._parts.node
         node.phase = NodePhase.READY
         apis = " ".join(str(listener.address) for listener in self._listeners)
+        registry = " ".join(str(each.address).removeprefix("tcp://") for each in self._registry)
         with suppress(OSError):  # whoever started it may not listen any more
-            print(f"ready: {node.address} api: {apis}", flush=True)
-        _log.info("ready", node=str(node.address), api=apis, version=node.version)
+            print(f"ready: {node.address} api: {apis}{registry and f' registry: {registry}'}", flush=True)
+        _log.info("ready", node=str(node.address), api=apis, registry=registry, version=node.version)
 
 
 def _trust(settings: Settings, records: Records) -> Trust:

@@ -151,6 +151,26 @@ def run(
             "--api-host", "--api-hosts", metavar="NAME", help="Another name that requests may call it."
         ),
     ] = None,
+    registry: Annotated[
+        Texts,
+        typer.Option(metavar="HOST:PORT", help="Serve packages to registry clients. [default: off]"),
+    ] = None,
+    registry_htpasswd: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Who may push to it, as htpasswd -B writes it.")
+    ] = None,
+    registry_token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A token that may push to it.")
+    ] = None,
+    registry_read_only: Annotated[
+        bool | None, typer.Option("--registry-read-only", help="Nobody may push, whoever has credentials.")
+    ] = None,
+    registry_private: Annotated[
+        bool | None, typer.Option("--registry-private", help="Pulling needs credentials as well.")
+    ] = None,
+    registry_tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificate, to serve it beyond loopback.")
+    ] = None,
+    registry_tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
     auth_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Passwords of registries, as ~/.docker/config.json.")
     ] = None,
@@ -239,6 +259,13 @@ def run(
         "api_tls_cert": api_tls_cert,
         "api_tls_key": api_tls_key,
         "api_hosts": _joined(api_host),
+        "registry": _joined(registry),
+        "registry_htpasswd": registry_htpasswd,
+        "registry_token_file": registry_token_file,
+        "registry_read_only": registry_read_only,
+        "registry_private": registry_private,
+        "registry_tls_cert": registry_tls_cert,
+        "registry_tls_key": registry_tls_key,
         "auth_file": auth_file,
         "ca_file": ca_file,
         "plain_http": _joined(plain_http),

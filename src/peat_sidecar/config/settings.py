@@ -42,6 +42,19 @@ class Settings(BaseSettings):
     api_tls_key: Path | None = None
     api_hosts: Texts = ()
     """Names that a request may give as its Host or Origin, beside addresses of loopback and the bound one."""
+    registry: Texts = ()
+    """Where the registry endpoint is served, as `127.0.0.1:5000`; none: it is off."""
+    registry_htpasswd: Path | None = None
+    """Who may push: users with bcrypt hashes, as `htpasswd -B` writes them."""
+    registry_token_file: Path | None = None
+    """A token that may push, as `Bearer TOKEN` or as the password of the user `token`."""
+    registry_read_only: bool = False
+    """Nobody may push, whoever has credentials."""
+    registry_private: bool = False
+    """Pulling needs credentials as well."""
+    registry_tls_cert: Path | None = None
+    """PEM certificate chain; without one the registry is served on loopback only."""
+    registry_tls_key: Path | None = None
     peers: PeerTexts = ()
     """Peers that are admitted and dialled, as `ID@host:port`."""
     allow: Texts = ()
@@ -148,6 +161,10 @@ class Settings(BaseSettings):
         "data_dir",
         "api_tls_cert",
         "api_tls_key",
+        "registry_htpasswd",
+        "registry_token_file",
+        "registry_tls_cert",
+        "registry_tls_key",
         "auth_file",
         "ca_file",
         "roster",
@@ -180,6 +197,18 @@ class Settings(BaseSettings):
             except (ConfigError, ValueError):
                 raise ValueError(
                     f"{text[:80]!r} is no address to listen on; one looks like 0.0.0.0:4433 or [::]:4433"
+                ) from None
+        return value
+
+    @field_validator("registry")
+    @classmethod
+    def _registry(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                host_and_port(text, text)
+            except ConfigError:
+                raise ValueError(
+                    f"{text[:80]!r} is no address for the registry; one looks like 127.0.0.1:5000"
                 ) from None
         return value
 
@@ -233,6 +262,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if (self.api_tls_cert is None) != (self.api_tls_key is None):
             raise ValueError("api_tls_cert and api_tls_key belong together; set both or neither")
+        if (self.registry_tls_cert is None) != (self.registry_tls_key is None):
+            raise ValueError("registry_tls_cert and registry_tls_key belong together; set both or neither")
         if (self.agent_tls_cert is None) != (self.agent_tls_key is None):
             raise ValueError("agent_tls_cert and agent_tls_key belong together; set both or neither")
         if self.agent_tls_cert is not None and not self.agent.startswith("https://"):
@@ -260,6 +291,17 @@ class Settings(BaseSettings):
                     f"api: {address} can be reached from other machines, which needs TLS;"
                     " set api_tls_cert and api_tls_key, or serve on tcp://127.0.0.1:PORT or a unix socket"
                 )
+        for address in self.registry_addresses:
+            if not address.is_loopback and self.registry_tls_cert is None:
+                raise ValueError(
+                    f"registry: {address.host} can be reached from other machines, which needs TLS;"
+                    " set registry_tls_cert and registry_tls_key, or serve on 127.0.0.1:PORT"
+                )
+        if self.registry_private and self.registry_htpasswd is None and self.registry_token_file is None:
+            raise ValueError(
+                "registry_private asks for credentials, and there are none;"
+                " set registry_htpasswd or registry_token_file too"
+            )
         return self
 
     @property
@@ -271,6 +313,11 @@ class Settings(BaseSettings):
     def api_addresses(self) -> tuple[ApiAddress, ...]:
         """Where the API is served, the default included."""
         return self.api or (default_api(self.data_dir),)
+
+    @property
+    def registry_addresses(self) -> tuple[ApiAddress, ...]:
+        """Where the registry is served; none: it is off."""
+        return tuple(ApiAddress(None, *host_and_port(text, text)) for text in self.registry)
 
     @property
     def token_path(self) -> Path:

@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
+
+import structlog
 
 from peat_sidecar.errors import (
     BudgetSpent,
     IntegrityError,
+    Misnamed,
     NotFound,
     PeatError,
     PeerUnavailable,
@@ -16,6 +20,7 @@ from peat_sidecar.errors import (
 )
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.fetching import Fetch
+from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers
 from peat_sidecar.mesh.providers import Holder, Providers
 from peat_sidecar.mesh.want import Entry
 from peat_sidecar.transfer import Transfer, TransferState
@@ -29,15 +34,32 @@ _NODES_OWN = (StoreFull, StoreFailed)
 _RATED_BYTES = 64 << 10
 _RATES_REMEMBERED = 1000
 
+_log = structlog.get_logger(__name__)
+
+
+class BlamesSigners(Protocol):
+    """The part of the records that is needed here."""
+
+    def blame(self, collection: str, doc_id: str, detail: str, /) -> EndpointId | None:
+        """Content is not what a document says of it; whose fault that is."""
+        ...
+
 
 class Endings:
     """Judges; on the event loop."""
 
     def __init__(
-        self, providers: Providers, clock: Callable[[], float], now: Callable[[], float] = time.time
+        self,
+        providers: Providers,
+        offers: Offers,
+        records: BlamesSigners,
+        clock: Callable[[], float],
+        now: Callable[[], float] = time.time,
     ) -> None:
         """`clock` counts seconds, `now` is the time of day."""
         self._providers = providers
+        self._offers = offers
+        self._records = records
         self._clock = clock
         self._now = now
         self.rates: dict[EndpointId, float] = {}
@@ -59,8 +81,11 @@ class Endings:
             if id in others:
                 self._blame_holder(others[id], fetch, fault, gained=moved > 0)
         if transfer.state is TransferState.DONE:
-            if peer not in fetch.sources.faults:
+            own = fetch.sources.faults.get(peer)
+            if own is None:
                 self._providers.served(peer)
+            else:
+                self._blame_holder(fetch.holder, fetch, own, gained=moved > 0)
             return True
         if transfer.state is TransferState.CANCELLED:
             if not entry.is_stopped:
@@ -87,12 +112,24 @@ class Endings:
         return max(1.0, min(LONGEST_WAIT_SECONDS, spent.until.timestamp() - self._now()))
 
     def _blame(self, entry: Entry, error: PeatError, fetch: Fetch, *, gained: bool) -> None:
+        if isinstance(error, Misnamed):
+            self._disprove(entry, error, fetch.offer)
+            return
         entry.why = str(error)
         own = fetch.sources.faults.get(fetch.holder.endpoint_id, error)
         if isinstance(error, _NODES_OWN) or not self._blame_holder(fetch.holder, fetch, own, gained=gained):
             self.trouble(entry, error)
             return
         entry.waits = 0
+
+    def _disprove(self, entry: Entry, error: Misnamed, offer: Offer) -> None:
+        """No holder is to blame, and none is asked again; what others say of the name goes first now."""
+        signer = self._records.blame(PACKAGES, offer.doc_id, str(error))
+        self._offers.disprove(offer)
+        by = f"{offer.agent_id} ({signer.short})" if signer is not None else offer.agent_id
+        entry.why = f"it is not what {by} has announced: {error}"
+        entry.failed, entry.waits = True, 0
+        _log.warning("a package is not what was announced", document=offer.doc_id, why=entry.why)
 
     def _blame_holder(self, holder: Holder, fetch: Fetch, error: PeatError, *, gained: bool) -> bool:
         """Whether it is the holder's fault."""

@@ -6,7 +6,7 @@ the slowest node would bring old versions back.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from peat_sidecar.errors import ConfigError
@@ -17,6 +17,7 @@ from peat_sidecar.records import Document
 PACKAGES = "packages"
 _TEXT_LIMIT = 512
 _NUMBER_LIMIT = 1 << 53
+_FALSE_REMEMBERED = 1000
 
 Name = BlobHash | Digest | str
 
@@ -141,6 +142,17 @@ class Offers:
         self._records = records
         self._trust = trust
         self._platforms = platforms
+        self._false: dict[Offer, None] = {}
+
+    def disprove(self, offer: Offer) -> None:
+        """The content was got and is not what it was said to be: others' word goes first from now on."""
+        self._false[replace(offer, clock=0)] = None
+        if len(self._false) > _FALSE_REMEMBERED:
+            del self._false[next(iter(self._false))]
+
+    def is_false(self, offer: Offer) -> bool:
+        """Whether it was disproved, however often it was said again since."""
+        return replace(offer, clock=0) in self._false
 
     def holders(self, collection: BlobHash) -> list[Offer]:
         """Everyone who says that they hold some of it."""
@@ -148,7 +160,8 @@ class Offers:
 
     def resolve(self, name: str, *, arch: str = "", reference: str = "") -> Offer | None:
         """The package that a name means: packages of their owners before replicas, platforms of this cluster
-        before others, the newest by its document's clock. None while no document that decides names it.
+        before others, the newest by its document's clock; what was disproved is the last. None while no
+        document that decides names it.
         """
         parsed = parse_name(name)
         match parsed:
@@ -181,8 +194,9 @@ class Offers:
             if _listed(document) == listed
         ]
 
-    def _rank(self, offer: Offer, reference: str) -> tuple[bool, bool, bool, int, str]:
+    def _rank(self, offer: Offer, reference: str) -> tuple[bool, bool, bool, bool, int, str]:
         return (
+            not self.is_false(offer),
             offer.reference == reference,
             not offer.origin,
             self._platforms.runs(offer.arch),

@@ -10,6 +10,7 @@ from peat_sidecar.mesh.want import Entry
 from peat_sidecar.rate import format_size
 
 AT_ONCE = 4
+_BEHIND = f"its turn; {AT_ONCE} others of its class or a higher one go first"
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ def next_turn(
         elif not entry.failed:
             waiting.append(entry)
     free = AT_ONCE - len(running)
+    lowest = max((each.row.transfer_class.rank for each in running if not each.is_stopped), default=0)
     stopping = sum(each.is_stopped for each in running)
     dialled = {each.fetch.holder.endpoint_id for each in running if each.fetch is not None} - sessions
     for entry in sorted(waiting, key=lambda each: _order(each, sessions)):
@@ -54,6 +56,9 @@ def next_turn(
             continue
         if entry.not_before > now:
             turn.waits.append(entry.not_before - now)
+            continue
+        if entry.offer is not None and not (free or stopping) and entry.row.transfer_class.rank >= lowest:
+            entry.why = _BEHIND  # without a look at its holders, which takes long for a thousand
             continue
         holder = _holder(entry, providers, dialled, turn)
         if holder is None:
@@ -70,7 +75,7 @@ def next_turn(
             turn.stops.append(victim)
             entry.why = "its turn; another one makes way for it"
         else:
-            entry.why = f"its turn; {AT_ONCE} others of its class or a higher one go first"
+            entry.why = _BEHIND
     return turn
 
 

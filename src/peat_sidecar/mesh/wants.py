@@ -18,7 +18,7 @@ from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.arrivals import Arrivals
-from peat_sidecar.mesh.endings import Endings
+from peat_sidecar.mesh.endings import BlamesSigners, Endings
 from peat_sidecar.mesh.fetching import Fetch, FetchesPackages, ReachesPeers
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, keys_in, keys_of, parse_name
 from peat_sidecar.mesh.providers import Holder, Providers
@@ -39,7 +39,7 @@ _TROUBLE_SECONDS = 30.0
 _log = structlog.get_logger(__name__)
 
 
-class TellsChanges(Protocol):
+class TellsChanges(BlamesSigners, Protocol):
     """The part of the records that is needed here."""
 
     def subscribe(self, listener: Callable[[Sequence[Change]], None], /) -> Callable[[], None]:
@@ -79,7 +79,7 @@ class Wants(WantTable):
         self._approve_above = approve_above
         self._clock = clock
         self._sleep = sleep
-        self._endings = Endings(providers, clock, now)
+        self._endings = Endings(providers, offers, records, clock, now)
         self._loop = asyncio.get_running_loop()
         self._wake = Wake(sleep)
         self._stale: set[str] | None = None
@@ -190,7 +190,7 @@ class Wants(WantTable):
             if entry.offer not in (None, offer) and offer is not None:
                 self._providers.forgive(offer.collection)
             if entry.claims != claims or entry.offer != offer:
-                entry.failed = False
+                entry.failed = offer is not None and self._offers.is_false(offer)
             entry.offer, entry.claims = offer, claims
             if here and entry.is_open:
                 await self._settle(entry)

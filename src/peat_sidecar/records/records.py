@@ -38,6 +38,7 @@ from peat_sidecar.records.values import (
 from peat_sidecar.records.writing import Writing
 
 BATCH_LIMIT_BYTES = 192 << 10
+_DETAIL_LIMIT = 500
 _HEARD_SECONDS = 3600.0
 """How exactly it is kept when a signer was last heard of."""
 
@@ -294,6 +295,14 @@ class Records:
             self._tell({self.id} if self._head() != head else ())
             self._database.fold()
             return done
+
+    def blame(self, collection: str, doc_id: str, detail: str) -> EndpointId | None:
+        """Content is not what an owned document says of it: a fault of the owner, whose id is given."""
+        owner = self.owner_of(agent_of(doc_id))
+        self._faults.add(
+            Fault(FaultKind.MISNAMED, owner, None, collection, doc_id, detail[:_DETAIL_LIMIT], self._now())
+        )
+        return owner
 
     def faults(self) -> list[Fault]:
         """What was wrong since the start: the last of each kind, signer and source, with how many there were;

@@ -85,6 +85,8 @@ class FaultKind(StrEnum):
     """Its signer is banned."""
     STRANGER = "stranger"
     """Its signer is not in the roster."""
+    MISNAMED = "misnamed"
+    """The content that it names is not what it says."""
 
 
 @dataclass(frozen=True, slots=True)

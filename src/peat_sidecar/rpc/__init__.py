@@ -8,6 +8,5 @@ from peat_sidecar.rpc.application import Application
 from peat_sidecar.rpc.generated.peat_sidecar_pb import NodePhase
 from peat_sidecar.rpc.listeners import open_listeners
 from peat_sidecar.rpc.parts import Node, Parts
-from peat_sidecar.rpc.server import Listener, Server
 
-__all__ = ["Application", "Listener", "Node", "NodePhase", "Parts", "Server", "open_listeners"]
+__all__ = ["Application", "Node", "NodePhase", "Parts", "open_listeners"]

@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from peat_sidecar.http import App, Receive, Scope, Send
 from peat_sidecar.metrics import CONTENT_TYPE
 from peat_sidecar.records import RecordsStatus
-from peat_sidecar.rpc.asgi import App, Receive, Scope, Send, explained, refuse
+from peat_sidecar.rpc.asgi import explained, refuse
 from peat_sidecar.rpc.bounds import BODY_LIMIT_BYTES
 from peat_sidecar.rpc.failures import Failures
 from peat_sidecar.rpc.generated.peat_sidecar_connect import PeatSidecar, PeatSidecarASGIApplication

@@ -1,29 +1,18 @@
-"""ASGI's types, and answers that are given before a request reaches the service."""
+"""Answers that are given before a request reaches the service, in the form of its protocol."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from connectrpc.code import Code
 
+from peat_sidecar.http import App, Message, Receive, Scope, Send, header
 from peat_sidecar.rpc.codes import GRPC_STATUS, HTTP_STATUS
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _GRPC, _GRPC_WEB = "application/grpc", "application/grpc-web"
 _OF_BODY = (b"content-type", b"content-length")
 _GRPC_SAFE = " ,;:/!?()[]{}'\"@&=+*#~^|<>$"
-
-
-def header(scope: Scope, name: str) -> str | None:
-    """The value of a header; several of one name are joined by commas, as HTTP has it."""
-    values = [value.decode("latin-1") for key, value in scope["headers"] if key.decode("latin-1") == name]
-    return ", ".join(values) if values else None
 
 
 async def refuse(scope: Scope, send: Send, code: Code, message: str) -> None:

@@ -10,7 +10,8 @@ import secrets
 import structlog
 from connectrpc.code import Code
 
-from peat_sidecar.rpc.asgi import App, Message, Receive, Scope, Send, refuse
+from peat_sidecar.http import App, Message, Receive, Scope, Send
+from peat_sidecar.rpc.asgi import refuse
 
 BODY_LIMIT_BYTES = 4 << 20
 """Of one request. A document or roster of 1 MiB fits, though each of its characters were escaped as JSON;

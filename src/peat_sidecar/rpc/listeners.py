@@ -4,12 +4,10 @@ import ssl
 from collections.abc import Callable
 
 from peat_sidecar.config import ApiAddress, Settings
+from peat_sidecar.http import App, Listener, listen, tls_context
 from peat_sidecar.rpc.access import Access, load_token
 from peat_sidecar.rpc.application import reading_paths
-from peat_sidecar.rpc.asgi import App
 from peat_sidecar.rpc.bounds import Bounds
-from peat_sidecar.rpc.server import Listener, tls_context
-from peat_sidecar.rpc.sockets import listen
 
 
 def open_listeners(app: App, settings: Settings) -> list[Listener]:
@@ -20,7 +18,7 @@ def open_listeners(app: App, settings: Settings) -> list[Listener]:
     """
     token = load_token(settings.token_path)
     cert, key = settings.api_tls_cert, settings.api_tls_key
-    tls = tls_context(cert, key) if cert is not None and key is not None else None
+    tls = tls_context(cert, key, "api") if cert is not None and key is not None else None
 
     def guarded(bound: str) -> App:
         return Access(app, token=token, bound=bound, hosts=settings.api_hosts, reading=reading_paths())
@@ -40,5 +38,8 @@ def _open(
     address: ApiAddress, app: App, guarded: Callable[[str], App], tls: ssl.SSLContext | None
 ) -> list[Listener]:
     if address.path is not None:
-        return [Listener(bound, Bounds(app)) for bound in listen(address)]
-    return [Listener(bound, Bounds(guarded(bound.getsockname()[0])), tls) for bound in listen(address)]
+        return [Listener(bound, Bounds(app)) for bound in listen(address, "the API", "--api")]
+    return [
+        Listener(bound, Bounds(guarded(bound.getsockname()[0])), tls)
+        for bound in listen(address, "the API", "--api")
+    ]

@@ -9,6 +9,7 @@ from peat_sidecar.store.partial import PartialBlob
 from peat_sidecar.store.reader import BlobReader
 from peat_sidecar.store.records import BlobInfo, StoredPackage, Usage
 from peat_sidecar.store.store import Store
+from peat_sidecar.store.uploads import Upload, Uploads
 from peat_sidecar.store.writer import BlobWriter
 
 __all__ = [
@@ -20,5 +21,7 @@ __all__ = [
     "PartialBlob",
     "Store",
     "StoredPackage",
+    "Upload",
+    "Uploads",
     "Usage",
 ]

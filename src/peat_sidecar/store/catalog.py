@@ -84,6 +84,14 @@ class Catalog:
         rows = self._shelf.index.find_packages(name)
         return _package(rows[0]) if rows else None
 
+    def roots(self, prefix: str) -> dict[str, Descriptor]:
+        return {name: _descriptor(root) for name, root in self._shelf.index.roots(prefix)}
+
+    def describe(self, descriptors: Iterable[Descriptor]) -> None:
+        """Takes note of what blobs are that came without their media types."""
+        with self._shelf.naming:
+            self._shelf.index.add_blobs(self._typed(descriptors))
+
     def remove(self, name: Digest | BlobHash | str) -> list[StoredPackage]:
         """Forgets the packages of that name; their blobs stay. Says which they were."""
         with self._shelf.naming:

@@ -73,6 +73,30 @@ def import_file(
         raise
 
 
+def take_file(shelf: Shelf, path: Path, *, expected: Digest) -> BlobInfo:
+    """Makes a file of our own in the data directory a blob, by its name alone: it is read, not copied.
+
+    After an error the file is where it was.
+    """
+    with translated(path):
+        fd = shelf.disk.open(path)
+    try:
+        size = os.fstat(fd).st_size
+        incoming = Incoming(shelf, size, path, expected, hash_only=True)
+        try:
+            _read_all(fd, size, incoming, None)
+            names = incoming.prove()
+            with translated(path):
+                shelf.disk.sync(fd)
+                shelf.disk.protect(fd)
+            return incoming.publish(names, None)
+        except BaseException:
+            incoming.drop(keep_data=True)
+            raise
+    finally:
+        shelf.disk.close(fd)
+
+
 def _share(shelf: Shelf, fd: int, path: Path, *, link: bool) -> str:
     """Gives the source's data the temporary name without reading it, where that can be: `reflink` (a file of
     our own), `link` (shared with the owner). `copy` when nothing was done.

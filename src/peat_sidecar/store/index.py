@@ -194,6 +194,13 @@ class Index:
             case _:
                 return self.packages("reference = ?", (name,))
 
+    def roots(self, prefix: str) -> list[tuple[str, dict[str, Any]]]:
+        """References that begin with a text, in the order of their characters, with the root's descriptor."""
+        where = "name >= ? AND name < ? AND reference NOT NULL ORDER BY name"
+        query = f"SELECT reference, descriptor FROM packages WHERE {where}"
+        rows = self._rows(query, (prefix, prefix + "\U0010ffff"))
+        return [(reference, json.loads(descriptor)) for reference, descriptor in rows]
+
     def remove_packages(self, names: Iterable[str]) -> None:
         with self._transaction():
             self._database.executemany("DELETE FROM packages WHERE name = ?", [(name,) for name in names])

@@ -3,6 +3,7 @@
 oci/oci-layout, oci/index.json, oci/blobs/<algorithm>/<hex>     complete blobs; any OCI tool can read them
 trees/<hash>                                                     pre-order tree pairs, none up to 16 KiB
 partial/<hash>.{data,tree,have}, partial/<digest>.download       what is not complete, and temporary files
+uploads/<owner>/<id>.upload, <algorithm>-<hex>.blob             what clients send, and have sent
 index.db, lock
 """
 
@@ -49,6 +50,10 @@ class Layout:
     @property
     def partial(self) -> Path:
         return self.data_dir / "partial"
+
+    @property
+    def uploads(self) -> Path:
+        return self.data_dir / "uploads"
 
     @property
     def index(self) -> Path:

@@ -1,7 +1,7 @@
 """The store's face: blobs and packages of one data directory."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,6 +13,7 @@ from blake3 import blake3
 from peat_sidecar.bao import GROUP_SIZE
 from peat_sidecar.errors import NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.packages import Descriptor
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import exporting, importing
 from peat_sidecar.store.catalog import Catalog, PackagesListener
@@ -29,6 +30,7 @@ from peat_sidecar.store.reader import BlobReader
 from peat_sidecar.store.records import BlobInfo, StoredPackage, Usage
 from peat_sidecar.store.recovery import Recovery
 from peat_sidecar.store.shelf import Finished, Listener, Shelf
+from peat_sidecar.store.uploads import Uploads
 from peat_sidecar.store.writer import BlobWriter
 
 _PUT_THREADS = 8
@@ -56,6 +58,8 @@ class Store:
         self._checkpointer = Checkpointer()
         self._hashers = ThreadPoolExecutor(_HASH_THREADS, "hash")
         self._closed = False
+        self.uploads = Uploads(shelf)
+        """What clients are sending, and have sent, of which no package speaks yet."""
         shelf.on_published = self._drop_part
 
     @classmethod
@@ -328,6 +332,18 @@ class Store:
     def remove_package(self, name: Digest | BlobHash | str) -> list[StoredPackage]:
         """Forgets packages; their blobs stay until they are deleted. Returns what was removed."""
         return self._catalog.remove(name)
+
+    def roots(self, prefix: str = "") -> dict[str, Descriptor]:
+        """The references of packages that begin with a text, in order, and what they resolve to."""
+        return self._catalog.roots(prefix)
+
+    def holders(self, digest: Digest) -> list[str]:
+        """The packages that hold a blob by this digest: their references, `@root` of one without."""
+        return self._shelf.index.holders([digest])
+
+    def describe(self, descriptors: Iterable[Descriptor]) -> None:
+        """Takes note of the media types of blobs that came without."""
+        self._catalog.describe(descriptors)
 
     def on_packages(self, listener: PackagesListener) -> Callable[[], None]:
         """Calls `listener(added, removed)` after packages were listed or taken out, in the thread that did

@@ -3,6 +3,7 @@
 The first two stand between the store and OCI sources and targets, the other two between the store and peers.
 """
 
+from peat_sidecar.transfer.collections import list_package
 from peat_sidecar.transfer.events import EventKind, TransferEvent
 from peat_sidecar.transfer.exporter import Exporter
 from peat_sidecar.transfer.getter import Getter
@@ -15,6 +16,7 @@ from peat_sidecar.transfer.remover import Removed, remove_package
 from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.transfer.source_progress import SourceProgress, SourceState
 from peat_sidecar.transfer.sources import Sources
+from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 
 __all__ = [
@@ -39,5 +41,8 @@ __all__ = [
     "TransferState",
     "Transfers",
     "Work",
+    "in_thread",
+    "list_package",
+    "opened",
     "remove_package",
 ]

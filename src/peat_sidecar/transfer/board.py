@@ -12,9 +12,10 @@ from functools import reduce
 from operator import or_
 
 from peat_sidecar.bao import Verified
-from peat_sidecar.errors import IntegrityError, PeatError, Refused
+from peat_sidecar.errors import PeatError, Refused
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
+from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.division import MOST_CHUNKS, WORTH_SECONDS, Division, Part
 from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
@@ -75,7 +76,8 @@ class Board:
     takers: int = 0
     """How many streams take parts."""
     fault: PeatError | None = None
-    """What ends the whole fetch, whoever is asked: content that is not what its digest says."""
+    """What ends the whole fetch, whoever is asked: content that is not what its digest says, or a store that
+    cannot publish it."""
     _wants: Iterator[Want] = field(init=False)
     _coming: list[Coming] = field(default_factory=list)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -208,11 +210,12 @@ class Board:
             return
         coming.publishing = True
         try:
-            await in_thread(coming.partial.finish)
+            with misnaming(f"blob {coming.want.hash} was named for another"):
+                await in_thread(coming.partial.finish)
             self.progress.done_blobs += 1
-        except IntegrityError as error:
-            self.fault = IntegrityError(f"blob {coming.want.hash} was named for another: {error}")
-            raise self.fault from None
+        except PeatError as error:
+            self.fault = error
+            raise
         finally:
             coming.publishing = False
             self._coming.remove(coming)

@@ -1,10 +1,31 @@
-"""The collection of a package that is in the store; its bytes follow from the package alone."""
+"""From a package whose blobs are in the store to its collection and its place among the packages."""
 
 from peat_sidecar.errors import NotFound
 from peat_sidecar.ids import BlobHash
-from peat_sidecar.packages import Package, collection_names, layout_files
-from peat_sidecar.store import Store
+from peat_sidecar.packages import Descriptor, Package, collection_names, layout_files
+from peat_sidecar.store import Store, StoredPackage
 from peat_sidecar.wire import Collection, encode_collection
+
+
+def list_package(store: Store, package: Package, reference: str | None) -> StoredPackage:
+    """Lists a package under a reference, or by its root alone. `NotFound` names a blob that is
+    missing. Blocks.
+    """
+    root = package.root
+    stored = StoredPackage(
+        reference,
+        Descriptor(
+            root.media_type,
+            root.digest,
+            root.size,
+            artifact_type=package.documents[root.digest].artifact_type,
+        ),
+        store_collection(store, package),
+        tuple(blob.digest for blob in package.blobs),
+        package.total_bytes,
+    )
+    store.add_package(stored)
+    return stored
 
 
 def store_collection(store: Store, package: Package) -> BlobHash:

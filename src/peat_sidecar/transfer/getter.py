@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
-from peat_sidecar.errors import IntegrityError, NotFound, Refused
+from peat_sidecar.errors import Misnamed, NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress
 from peat_sidecar.net import Connection, Pool, StreamReset
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, Walk, check_collection
@@ -18,6 +18,7 @@ from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.rate import format_size
 from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.transfer.answers import asking
+from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.holdings import holdings
 from peat_sidecar.transfer.intake import LEAST_PART_BYTES, Intake
@@ -32,7 +33,7 @@ from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.transfer.small_blobs import SmallBlobs
 from peat_sidecar.transfer.sources import Sources
-from peat_sidecar.transfer.tries import Tries, blaming
+from peat_sidecar.transfer.tries import Tries
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ErrorCode, Get, RangesSeq
 
@@ -73,7 +74,7 @@ class Getter:
         size = info.size if info is not None and info.complete else None
         sources = _sources(peers)
         intake = self._shaper.intake(progress)
-        with _blaming(sources), contextlib.closing(intake):
+        with _blaming(peers), contextlib.closing(intake):
             if size is None:
                 size = await self._tries.first(sources, progress, lambda link: _size(link, blob_hash, intake))
             want = Want(blob_hash, size, expected, media_type)
@@ -110,7 +111,7 @@ class Getter:
         """
         sources = _sources(peers)
         intake = self._shaper.intake(progress)
-        with _blaming(sources), contextlib.closing(intake):
+        with _blaming(peers), contextlib.closing(intake):
             package = await self._fetch_package(
                 collection, sources, intake, expected, limit_bytes, limit_blobs
             )
@@ -135,11 +136,12 @@ class Getter:
                 sources, progress, lambda link: fetch_listing(link, collection, self._store, intake)
             )
         if expected is not None and listing.root.digest != expected:
-            raise IntegrityError(
+            raise Misnamed(
                 f"collection {collection} is of {listing.root.digest}, where {expected} is expected"
             )
         package = await self._walk(listing, sources, intake)
-        check_collection(listing.names, package)
+        with misnaming(f"collection {collection} is not of its package"):
+            check_collection(listing.names, package)
         _require_within("bytes", package.total_bytes, limit_bytes)
         _require_within("blobs", len(package.blobs), limit_blobs)
         progress.foreign = list(package.foreign)
@@ -245,18 +247,16 @@ class Getter:
         """A digest that is proven here already must have the hash that is claimed for it."""
         known = self._store.find(want.digest) if want.digest is not None else None
         if known is not None and known.complete and known.hash != want.hash:
-            raise IntegrityError(
-                f"{want.digest} is blob {known.hash}, and the peer says that it is {want.hash}"
-            )
+            raise Misnamed(f"{want.digest} is blob {known.hash}, and the peer says that it is {want.hash}")
 
     def _is_proven(self, info: BlobInfo, want: Want) -> bool:
         """Whether a complete blob is what the digest promises; a SHA-512 may have to be worked out first."""
         if info.size != want.size:
-            raise IntegrityError(f"blob {want.hash} has {info.size} bytes, and not {want.size} as was said")
+            raise Misnamed(f"blob {want.hash} has {info.size} bytes, and not {want.size} as was said")
         if want.digest is None or want.digest in (info.digest, info.sha512):
             return True
         if want.digest.algorithm != "sha512" or info.sha512 is not None:
-            raise IntegrityError(f"blob {want.hash} is {info.digest}, and not {want.digest} as was said")
+            raise Misnamed(f"blob {want.hash} is {info.digest}, and not {want.digest} as was said")
         with (
             self._store.reader(want.hash) as reader,
             self._store.writer(info.size, expected=want.digest, media_type=want.media_type) as writer,
@@ -271,15 +271,16 @@ def _sources(peers: PeerAddress | Sources) -> Sources:
     return peers if isinstance(peers, Sources) else Sources([peers])
 
 
-def _blaming(sources: Sources) -> contextlib.AbstractContextManager[None]:
-    """One peer alone is to blame for whatever is wrong with what it named."""
-    peers = sources.current
-    return blaming(peers[0]) if len(peers) == 1 else contextlib.nullcontext()
+def _blaming(peers: PeerAddress | Sources) -> contextlib.AbstractContextManager[None]:
+    """One peer that was given is to blame for whatever is wrong with what it named; others may be there for
+    what somebody else named.
+    """
+    return blaming(peers, named=True) if isinstance(peers, PeerAddress) else contextlib.nullcontext()
 
 
 def _require_within(what: str, count: int, limit: int | None) -> None:
     if limit is not None and count > limit:
-        raise IntegrityError(f"the package has {count} {what}, where {limit} were announced")
+        raise Misnamed(f"the package has {count} {what}, where {limit} were announced")
 
 
 def _require_approved(missing: int, above: int | None) -> None:

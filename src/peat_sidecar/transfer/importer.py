@@ -19,7 +19,7 @@ from peat_sidecar.ids import Digest
 from peat_sidecar.oci import Source
 from peat_sidecar.packages import Descriptor, Package, Platform, Walk
 from peat_sidecar.store import BlobInfo, BlobWriter, Store, StoredPackage
-from peat_sidecar.transfer.collections import store_collection
+from peat_sidecar.transfer.collections import list_package
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.sharing import share
 from peat_sidecar.transfer.threads import in_thread, opened
@@ -94,24 +94,10 @@ class Importer:
         raw |= {digest: each.raw for package in packages for digest, each in package.documents.items()}
         await self._take(source, list(blobs.values()), raw, progress, link=link)
         stored = [
-            await asyncio.to_thread(self._list, package, list_as if number == 0 else None)
+            await asyncio.to_thread(list_package, self._store, package, list_as if number == 0 else None)
             for number, package in enumerate(packages)
         ]
         return Imported(stored[0], tuple(stored[1:]), tuple(progress.foreign))
-
-    def _list(self, package: Package, list_as: str | None) -> StoredPackage:
-        collection = store_collection(self._store, package)
-        root = package.root
-        artifact_type = package.documents[root.digest].artifact_type
-        stored = StoredPackage(
-            list_as,
-            Descriptor(root.media_type, root.digest, root.size, artifact_type=artifact_type),
-            collection,
-            tuple(blob.digest for blob in package.blobs),
-            package.total_bytes,
-        )
-        self._store.add_package(stored)
-        return stored
 
     # ---- blobs
 

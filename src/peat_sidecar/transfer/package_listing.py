@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from peat_sidecar.errors import IntegrityError
+from peat_sidecar.errors import IntegrityError, Misnamed
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.net import Connection
 from peat_sidecar.packages import (
@@ -23,6 +23,7 @@ from peat_sidecar.packages import (
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answers import asking, or_lacking
+from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.wire import Get, RangesSeq, parse_collection, parse_hash_sequence
 
@@ -57,16 +58,19 @@ async def fetch_listing(
         asking(connection, Get(collection, wanted), intake, _GUESS_BYTES) as answer,
     ):
         sequence = await answer.blob(collection, limit=SEQUENCE_LIMIT_BYTES)
-        hashes = parse_hash_sequence(sequence)
+        with misnaming(wrong := f"{collection} is no collection of a package"):
+            hashes = parse_hash_sequence(sequence)
         if len(hashes) <= _ROOT:
-            raise IntegrityError(f"{collection} is no collection of a package; fetch it as a blob")
+            raise Misnamed(f"{collection} is no collection of a package; fetch it as a blob")
         names = await answer.blob(hashes[_NAMES], limit=NAMES_LIMIT_BYTES)
         index = await answer.blob(hashes[_INDEX], limit=LAYOUT_INDEX_LIMIT_BYTES)
-        listing = parse_listing(sequence, names, index)
+        with misnaming(wrong):
+            listing = parse_listing(sequence, names, index)
         document = await answer.blob(hashes[_ROOT], expected=listing.root.size, limit=DOCUMENT_LIMIT_BYTES)
     root = (document, listing.root.digest, listing.root.media_type)
     others = [(data, None, None) for data in (LAYOUT_FILE, index, names, sequence)]
-    await asyncio.to_thread(store.put_many, [*others, root])
+    with misnaming(f"the root of collection {collection} was named for another"):
+        await asyncio.to_thread(store.put_many, [*others, root])
     return listing
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from peat_sidecar.errors import NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.packages import LAYOUT_NAMES
-from peat_sidecar.store import Store, StoredPackage
+from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.wire import parse_hash_sequence
 
 _HASH_BYTES = 32
@@ -26,7 +26,7 @@ class Removed:
 def remove_package(store: Store, name: Digest | BlobHash | str) -> Removed:
     """Forgets the packages of that name and deletes what only they held. `NotFound` when there is none.
 
-    Blobs that are being fetched stay. Blocks.
+    Blobs that are being fetched, or were sent for a manifest that is still to come, stay. Blocks.
     """
     packages = store.remove_package(name)
     if not packages:
@@ -40,13 +40,18 @@ def remove_package(store: Store, name: Digest | BlobHash | str) -> Removed:
     blobs = size = 0
     for each in doomed:
         info = store.find(each)
-        if info is None or each in kept:
+        if info is None or each in kept or _is_being_pushed(store, info):
             continue
         with suppress(Refused, NotFound):
             store.delete(each)
             blobs += 1
             size += info.present
     return Removed(tuple(packages), blobs, size)
+
+
+def _is_being_pushed(store: Store, blob: BlobInfo) -> bool:
+    names = (blob.digest, blob.sha512)
+    return any(store.uploads.is_claimed(name) for name in names if name is not None)
 
 
 def _own_blobs(store: Store, package: StoredPackage) -> tuple[BlobHash, ...]:

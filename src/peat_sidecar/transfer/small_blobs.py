@@ -8,6 +8,7 @@ from peat_sidecar.net import Connection
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.answers import Asking, or_lacking
+from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.transfer.lanes import Passage
 from peat_sidecar.transfer.sharing import share, until
@@ -81,7 +82,8 @@ class SmallBlobs:
 
     async def _put(self, arrived: Sequence[tuple[Want, bytes]]) -> None:
         items = [(data, want.digest, want.media_type) for want, data in arrived]
-        await in_thread(self._store.put_many, items)
+        with misnaming("a small blob was named for another"):
+            await in_thread(self._store.put_many, items)
         size = sum(want.size for want, _ in arrived)
         self._progress.done_bytes += size
         self._progress.source(self._connection.remote_id).done(size)

@@ -21,6 +21,7 @@ class Sources:
         self.faults: dict[EndpointId, PeatError] = {}
         """What the last thing was that went wrong with a peer: it was silent, lacked something, or lied."""
         self._peers: dict[EndpointId, PeerAddress] = {}
+        self._banned: set[EndpointId] = set()
         self._returned: set[EndpointId] = set()
         self._changed = asyncio.Event()
         for peer in peers:
@@ -28,8 +29,8 @@ class Sources:
 
     @property
     def current(self) -> list[PeerAddress]:
-        """The best first."""
-        return list(self._peers.values())
+        """The best first; without those that sent something wrong."""
+        return [peer for id, peer in self._peers.items() if id not in self._banned]
 
     def __contains__(self, peer: EndpointId) -> bool:
         return peer in self._peers
@@ -44,6 +45,11 @@ class Sources:
         """It does not hold the content any more, or is not to be asked."""
         if self._peers.pop(peer, None) is not None:
             self._changed.set()
+
+    def ban(self, peer: EndpointId, error: PeatError) -> None:
+        """It sent something wrong: it is not asked again, also when it comes back."""
+        self.faults[peer] = error
+        self._banned.add(peer)
 
     def returned(self, peer: EndpointId) -> None:
         """One of them can be reached again: it is asked anew, whatever it failed in before."""

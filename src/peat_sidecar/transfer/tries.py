@@ -6,20 +6,13 @@ next one, one that sends wrong bytes is not asked again. What is wrong with cont
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from peat_sidecar.errors import (
-    BudgetSpent,
-    IntegrityError,
-    NotFound,
-    PeatError,
-    PeerUnavailable,
-    RemoteProtocolError,
-    SourceError,
-)
+from peat_sidecar.errors import BudgetSpent, NotFound, PeatError, PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.net import Connection, ConnectionClosed, Pool, StreamEnded, StreamReset
+from peat_sidecar.transfer.blame import blaming, is_lie, is_of_peer
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.transfer.large_blobs import LargeBlobs
@@ -36,7 +29,6 @@ _GAIN_BYTES = 16 << 10
 it for ever."""
 _AGAIN_SECONDS = 10.0
 """Until a peer that failed is tried once more, where peers are waited for."""
-_PEERS_FAULTS = (IntegrityError, RemoteProtocolError, SourceError)
 
 
 class Tries:
@@ -105,12 +97,13 @@ class Tries:
             for peer in peers:
                 try:
                     return await self.one(peer, progress, work, hurried=len(peers) > 1)
-                except (BudgetSpent, PeerUnavailable, NotFound, *_PEERS_FAULTS) as error:
-                    sources.faults[peer.endpoint_id] = error
-                    progress.left(peer.endpoint_id, str(error), lacks=isinstance(error, NotFound))
+                except PeatError as error:
+                    if not is_of_peer(error):
+                        raise
+                    _part(sources, progress, peer.endpoint_id, error)
                     errors.append(error)
             if not sources.patient:
-                raise _first_to_tell(errors)
+                raise _first_to_tell([*errors, *sources.faults.values()])
             progress.waiting_for = f"{errors[0]}; waiting for peers" if errors else "a peer that holds it"
             await _within(sources.changed(), _AGAIN_SECONDS)
 
@@ -152,7 +145,6 @@ class _Crew:
         self._at_work: dict[asyncio.Task[None], EndpointId] = {}
         self._away: dict[EndpointId, float] = {}
         """Peers that failed or lack the rest, and when they are asked again (loop time)."""
-        self._banned: set[EndpointId] = set()
         self._errors: list[PeatError] = []
         self._news: asyncio.Task[None] | None = None
 
@@ -160,13 +152,13 @@ class _Crew:
         """Until everything is here. Raises what is wrong with the content or with this side, and when no peer
         is left and none is waited for, the first peer's error.
         """
-        while not self._board.is_done:
+        while self._board.fault is None and not self._board.is_done:
             self._engage()
             if not self._at_work and not self._sources.patient:
-                raise _first_to_tell(self._errors)
+                raise _first_to_tell([*self._errors, *self._sources.faults.values()])
             await self._something()
-            if self._board.fault is not None:
-                raise self._board.fault
+        if self._board.fault is not None:  # its blob is off the board, and lacks nothing any more
+            raise self._board.fault
 
     async def close(self) -> None:
         """Ends all of them."""
@@ -177,7 +169,7 @@ class _Crew:
         busy = set(self._at_work.values())
         for peer in self._sources.current:
             id = peer.endpoint_id
-            if id in busy or id in self._banned or self._away.get(id, 0.0) > now:
+            if id in busy or self._away.get(id, 0.0) > now:
                 continue
             work = self._tries.work_on(self._board, peer, self._intake)
             self._at_work[asyncio.create_task(work, name=f"fetch from {id.short}")] = id
@@ -210,37 +202,24 @@ class _Crew:
             lacking = self._board.lacking()
             if lacking:
                 error = NotFound(f"peer {peer.short} holds {lacking}")
-        is_lie = isinstance(error, _PEERS_FAULTS) and self._board.fault is None
-        if is_lie:
-            self._banned.add(peer)
-        elif error is not None and not isinstance(error, BudgetSpent | PeerUnavailable | NotFound):
+        if error is not None and not is_of_peer(error):
             raise error
         if isinstance(error, PeatError):
-            self._sources.faults[peer] = error
-            self._tell(peer, error, is_lie=is_lie)
-            self._errors.insert(0 if is_lie else len(self._errors), error)
+            _part(self._sources, self._progress, peer, error)
+            self._errors.insert(0 if is_lie(error) else len(self._errors), error)
         is_passing = self._sources.patient or isinstance(error, BudgetSpent)
         waits = _AGAIN_SECONDS if is_passing else float("inf")
         self._away[peer] = asyncio.get_running_loop().time() + waits
 
-    def _tell(self, peer: EndpointId, error: PeatError, *, is_lie: bool) -> None:
-        if is_lie:
-            self._progress.banned(peer, str(error))
-        else:
-            self._progress.left(peer, str(error), lacks=isinstance(error, NotFound))
 
-
-@contextlib.contextmanager
-def blaming(peer: PeerAddress) -> Iterator[None]:
-    """What is wrong with content says from whom it is."""
-    name = f"peer {peer.endpoint_id.short}"
-    try:
-        yield
-    except _PEERS_FAULTS as error:
-        if name in str(error):
-            raise
-        blamed: PeatError = type(error)(f"from {name}: {error}")
-        raise blamed from None
+def _part(sources: Sources, progress: Progress, peer: EndpointId, error: PeatError) -> None:
+    """Remembers and tells why a peer is not asked any more."""
+    if is_lie(error):
+        sources.ban(peer, error)
+        progress.banned(peer, str(error))
+    else:
+        sources.faults[peer] = error
+        progress.left(peer, str(error), lacks=isinstance(error, NotFound))
 
 
 def _first_to_tell(errors: Sequence[PeatError]) -> PeatError:

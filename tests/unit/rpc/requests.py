@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from peat_sidecar.rpc.asgi import App, Message, Receive, Scope, Send
+from peat_sidecar.http import App, Message, Receive, Scope, Send
 
 
 @dataclass

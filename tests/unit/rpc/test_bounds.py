@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from peat_sidecar.http import Message, Receive, Scope, Send
 from peat_sidecar.rpc import bounds
-from peat_sidecar.rpc.asgi import Message, Receive, Scope, Send
 from peat_sidecar.rpc.bounds import BODY_LIMIT_BYTES, Bounds
 from tests.unit.rpc.requests import ask, ok, scope
 

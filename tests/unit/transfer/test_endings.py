@@ -1,21 +1,25 @@
 """What is left when work ends in the middle: by cancels, at an awkward moment or twice, by others' doing."""
 
 import asyncio
+import contextlib
+import errno
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from peat_sidecar.errors import PeerUnavailable
+from peat_sidecar.errors import PeerUnavailable, StoreFull
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.ranges import ChunkRanges
-from peat_sidecar.store import PartialBlob, Store
-from peat_sidecar.transfer import Progress
+from peat_sidecar.store import Disk, PartialBlob, Store
+from peat_sidecar.transfer import Progress, Sources
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.sharing import share
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ALPN, Observe, encode_request
-from tests.support.nodes import bounded, put_package, two_nodes, until
+from tests.support.networks import network
+from tests.support.nodes import bounded, put_package, start_node, two_nodes, until
 from tests.support.real_files import real_bytes
 from tests.support.verified_pieces import tree_of, verified_pieces
 from tests.unit.transfer.test_getter import layered
@@ -131,3 +135,32 @@ def test_a_fetch_that_begins_while_its_remains_are_deleted(
         for piece in verified_pieces(data, pairs, ChunkRanges.all()):
             partial.write(piece)
         assert partial.finish().complete
+
+
+class UnprotectingDisk(Disk):
+    """Has no room at the moment in which a large blob is published."""
+
+    def protect(self, fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_blob_that_cannot_be_published_ends_the_fetch_with_what_is_wrong(tmp_path: Path) -> None:
+    """Also when another peer, which has nothing left to do, ends before the one whose stream brought it."""
+    async with network("memory") as made, contextlib.AsyncExitStack() as stack:
+        nodes = []
+        for number in range(3):
+            disk = UnprotectingDisk() if number == 2 else None
+            store = stack.enter_context(Store.open(tmp_path / str(number), disk=disk))
+            nodes.append(await start_node(store, made))
+            stack.push_async_callback(nodes[-1].vanish)
+        *providers, getter = nodes
+        for number in range(5):
+            data = real_bytes(300_000, number * 300_000)
+            blob, *_ = [each.store.put(data).hash for each in providers]
+            sources = Sources([each.address for each in providers])
+            with pytest.raises(StoreFull, match="no room"):
+                await bounded(getter.getter.fetch_blob(blob, sources, Progress()))
+            found = getter.store.find(blob)
+            assert found is not None
+            assert not found.complete
+            assert found.present == len(data)  # kept for when there is room

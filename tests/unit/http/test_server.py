@@ -10,11 +10,10 @@ from h2.errors import ErrorCodes
 from h2.events import StreamEnded, StreamReset
 
 from peat_sidecar.config import ApiAddress
-from peat_sidecar.rpc import server
-from peat_sidecar.rpc.asgi import App, Message, Receive, Scope, Send
+from peat_sidecar.http import App, Message, Receive, Scope, Send, server
+from peat_sidecar.http.server import Listener, Server
+from peat_sidecar.http.sockets import listen
 from peat_sidecar.rpc.bounds import Bounds
-from peat_sidecar.rpc.server import Listener, Server
-from peat_sidecar.rpc.sockets import listen
 from tests.unit.rpc.requests import ok
 
 WAIT_SECONDS = 10.0
@@ -28,7 +27,7 @@ SETTINGS = bytes.fromhex("000000040000000000")
 @contextlib.asynccontextmanager
 async def served(app: App, *, idle_seconds: float = 30.0) -> AsyncIterator[int]:
     """Serves on a TCP port; nothing of it is left behind."""
-    (bound,) = listen(ApiAddress(host="127.0.0.1", port=0))
+    (bound,) = listen(ApiAddress(host="127.0.0.1", port=0), "the API", "--api")
     running = Server([Listener(bound, app)], idle_seconds=idle_seconds)
     await running.start()
     try:

@@ -1,4 +1,4 @@
-"""The API's listeners: hypercorn's HTTP/1.1 and HTTP/2 on sockets of our own.
+"""Listeners: hypercorn's HTTP/1.1 and HTTP/2 on sockets of our own.
 
 Hypercorn brings the protocols; accepting is done here, because it bounds neither the number of connections
 nor the end of a slow one.
@@ -21,12 +21,12 @@ from hypercorn.config import Config
 
 from peat_sidecar.config import ApiAddress
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.rpc.asgi import App, Receive, Scope, Send
-from peat_sidecar.rpc.connection import Connection
-from peat_sidecar.rpc.sockets import remove_socket_file, socket_file
+from peat_sidecar.http.asgi import App, Receive, Scope, Send
+from peat_sidecar.http.connection import Connection
+from peat_sidecar.http.sockets import remove_socket_file, socket_file
 
 CONNECTIONS_LIMIT = 128
-"""Per listener; each may hold about 200 KB in buffers."""
+"""Per listener, unless it has a limit of its own; each may hold about 200 KB in buffers."""
 IDLE_SECONDS = 75.0
 """A connection without a request is closed after so long; no usual interval of pollers, so that calls and
 closes seldom cross."""
@@ -48,6 +48,7 @@ class Listener:
     bound: socket.socket
     app: App
     tls: ssl.SSLContext | None = None
+    connections_limit: int | None = None
     _file: tuple[str, int] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,13 +116,14 @@ class _Handler:
         self._server = server
         self._app = listener.app
         self._name = str(listener.address)
+        self._limit = listener.connections_limit or CONNECTIONS_LIMIT
         self._open = 0
         self._full = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= CONNECTIONS_LIMIT:
+        if self._open >= self._limit:
             if not self._full:
-                _log.warning("connections are refused: too many are open", api=self._name)
+                _log.warning("connections are refused: too many are open", at=self._name)
             self._full = True
             writer.transport.abort()
             return
@@ -133,13 +135,13 @@ class _Handler:
         try:
             await self._serve(task, reader, writer)
         except asyncio.CancelledError:
-            _log.debug("a connection was cut", api=self._name)  # the outermost frame of its task
+            _log.debug("a connection was cut", at=self._name)  # the outermost frame of its task
         except Exception as error:  # noqa: BLE001 - the edge of the connection's task
             # Hypercorn trips over bytes that come after an answer was given early, and over broken frames.
-            _log.debug("a connection ended in a fault", api=self._name, error=repr(error))
+            _log.debug("a connection ended in a fault", at=self._name, error=repr(error))
         finally:
             self._open -= 1
-            self._full = self._open >= CONNECTIONS_LIMIT // 2 and self._full
+            self._full = self._open >= self._limit // 2 and self._full
             connections.discard(task)
             with suppress(Exception):
                 writer.transport.abort()
@@ -197,8 +199,10 @@ class _Idle:
         self._task.cancel()
 
 
-def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 or later with HTTP/2. `ConfigError` when the files are no certificate with its key."""
+def tls_context(certificate: Path, key: Path, setting: str) -> ssl.SSLContext:
+    """TLS 1.2 or later with HTTP/2. `ConfigError` when the files are no certificate with its key; `setting`
+    is how the names of the two settings begin.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -207,7 +211,7 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ConfigError(
-            f"api_tls_cert {certificate} and api_tls_key {key} cannot be used: {reason};"
+            f"{setting}_tls_cert {certificate} and {setting}_tls_key {key} cannot be used: {reason};"
             " both are PEM files, and the key is that of the certificate"
         ) from None
     return context

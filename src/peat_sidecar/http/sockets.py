@@ -1,4 +1,4 @@
-"""The sockets that the API is served on, bound and listening, safe from their first moment."""
+"""The sockets that a daemon serves on, bound and listening, safe from their first moment."""
 
 import errno
 import os
@@ -14,11 +14,14 @@ _BACKLOG = 100
 _PROBE_SECONDS = 1.0
 
 
-def listen(address: ApiAddress) -> list[socket.socket]:
-    """Sockets for one address; a name may stand for several. `ConfigError` says why there is none."""
-    if address.path is not None:
-        return [_listen_unix(address.path)]
-    return _listen_tcp(address)
+def listen(address: ApiAddress, what: str, option: str) -> list[socket.socket]:
+    """Sockets for one address; a name may stand for several. `ConfigError` says why there is none, of what is
+    served there and which option names another place.
+    """
+    try:
+        return _listen_tcp(address) if address.path is None else [_listen_unix(address.path, option)]
+    except ConfigError as error:
+        raise ConfigError(f"{what} cannot be served on {address.path or address}: {error}") from None
 
 
 def socket_file(bound: socket.socket) -> tuple[str, int] | None:
@@ -37,10 +40,10 @@ def remove_socket_file(file: tuple[str, int]) -> None:
             os.unlink(path)
 
 
-def _listen_unix(path: Path) -> socket.socket:
+def _listen_unix(path: Path, option: str) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
+        _remove_stale(path, option)
         # On Linux the file gets the mode of the socket, so nobody else can connect even for a moment.
         os.fchmod(bound.fileno(), 0o600)
         bound.bind(str(path))
@@ -49,31 +52,27 @@ def _listen_unix(path: Path) -> socket.socket:
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError(f"the API cannot be served on {path}: it is in use") from None
-        raise ConfigError(
-            f"the API cannot be served on {path}: {error.strerror or error};"
-            " check that its folder is there and yours"
-        ) from None
+            raise ConfigError("it is in use") from None
+        raise ConfigError(f"{error.strerror or error}; check that its folder is there and yours") from None
     except BaseException:
         bound.close()
         raise
     return bound
 
 
-def _remove_stale(path: Path) -> None:
+def _remove_stale(path: Path, option: str) -> None:
     """Takes away the socket of a daemon that is dead; what is no socket, or answers, is left alone."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ConfigError(f"the API cannot be served on {path}: a file is in its place; move it away")
+        raise ConfigError("a file is in its place; move it away")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_SECONDS)
         if _answers(probe, str(path)):
             raise ConfigError(
-                f"the API cannot be served on {path}: a daemon that runs answers there; stop it, or choose"
-                " another socket with --api"
+                f"a daemon that runs answers there; stop it, or choose another socket with {option}"
             )
     path.unlink(missing_ok=True)
 
@@ -92,7 +91,7 @@ def _listen_tcp(address: ApiAddress) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise ConfigError(f"the API cannot be served on {address}: {error.strerror or error}") from None
+        raise ConfigError(f"{error.strerror or error}") from None
     targets = dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found)
     bound: list[socket.socket] = []
     failures: list[str] = []
@@ -105,7 +104,7 @@ def _listen_tcp(address: ApiAddress) -> list[socket.socket]:
             failures.append(error.strerror or str(error))
     if not bound:
         reason = ", ".join(dict.fromkeys(failures)) or "it has no address"
-        raise ConfigError(f"the API cannot be served on {address}: {reason}; choose another address or port")
+        raise ConfigError(f"{reason}; choose another address or port")
     return bound
 
 

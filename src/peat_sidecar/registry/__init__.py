@@ -1,0 +1,10 @@
+"""The registry endpoint: OCI Distribution 1.1 over the local store.
+
+It translates requests, answers and errors. What it lists are packages of this node, and what is pushed
+becomes one; it remembers nothing beside.
+"""
+
+from peat_sidecar.registry.listeners import open_registry
+from peat_sidecar.registry.upkeep import drop_abandoned
+
+__all__ = ["drop_abandoned", "open_registry"]

@@ -1,0 +1,76 @@
+"""Manifests: byte for byte what was pushed or fetched, by tag and by digest."""
+
+from peat_sidecar.errors import IntegrityError, NotFound
+from peat_sidecar.ids import Digest
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES
+from peat_sidecar.registry.blobs import is_known, names_of
+from peat_sidecar.registry.exchange import Answer, Request
+from peat_sidecar.registry.faults import Code, Fault
+from peat_sidecar.registry.names import Repository, parse_digest, parse_name
+from peat_sidecar.registry.pushing import push_manifest
+from peat_sidecar.registry.repositories import Repositories
+from peat_sidecar.transfer import in_thread
+
+
+class Manifests:
+    """`/v2/<name>/manifests/<reference>`."""
+
+    def __init__(self, repositories: Repositories) -> None:
+        self._repositories = repositories
+
+    async def get(self, request: Request, repository: Repository, name: str) -> Answer:
+        """GET and HEAD; what the client accepts changes nothing, since the digest is over the bytes."""
+        found = await in_thread(self._repositories.manifest, repository, parse_name(name))
+        if found is None:
+            raise _unknown(repository, name)
+        headers = {**names_of(found.digest), "Content-Type": found.media_type}
+        if is_known(request, found.digest):
+            return Answer(304, names_of(found.digest))
+        if request.method == "HEAD":
+            return Answer(200, headers | {"Content-Length": str(found.size)})
+        try:
+            return Answer(200, headers, await in_thread(self._repositories.read, found.digest))
+        except (NotFound, IntegrityError):  # it was removed, or its owner has changed the file
+            raise _unknown(repository, name) from None
+
+    async def put(self, request: Request, repository: Repository, name: str) -> Answer:
+        """By tag, with `?digest=` where it is to have a certain one, or by digest."""
+        named = parse_name(name)
+        stated = named if isinstance(named, Digest) else None
+        if stated is None and request.query.get("digest"):
+            stated = parse_digest(request.query["digest"])
+        raw = await request.body(DOCUMENT_LIMIT_BYTES)
+        media_type = request.header("content-type").partition(";")[0].strip() or None
+        pushed = await in_thread(
+            push_manifest,
+            self._repositories,
+            repository,
+            raw,
+            media_type,
+            tag=named if isinstance(named, str) else None,
+            digest=stated,
+        )
+        headers = {
+            "Location": repository.url(f"manifests/{pushed.digest}"),
+            "Docker-Content-Digest": str(pushed.digest),
+        }
+        if pushed.subject is not None:
+            headers["OCI-Subject"] = str(pushed.subject)
+        return Answer(201, headers)
+
+    async def delete(self, request: Request, repository: Repository, name: str) -> Answer:
+        """A tag alone, or a manifest with all its tags."""
+        named = parse_name(name)
+        if isinstance(named, Digest):
+            removed = await in_thread(self._repositories.remove_manifest, repository, named)
+        else:
+            removed = await in_thread(self._repositories.untag, repository, named)
+        if not removed:
+            raise _unknown(repository, name)
+        return Answer(202)
+
+
+def _unknown(repository: Repository, name: str) -> Fault:
+    return Fault(
+        Code.MANIFEST_UNKNOWN, f"{repository.shown} has no manifest {name}", detail={"reference": name}
+    )

@@ -1,0 +1,77 @@
+"""What refers to a manifest: by the subject that it names, or by an index under the tag of its digest, as
+clients write it for registries without this call.
+"""
+
+import json
+from functools import lru_cache
+
+from peat_sidecar.errors import NotFound, PeatError
+from peat_sidecar.ids import Digest
+from peat_sidecar.packages import Descriptor, Index, Manifest, parse_manifest
+from peat_sidecar.registry.exchange import Answer, Request
+from peat_sidecar.registry.names import Repository, parse_digest
+from peat_sidecar.registry.repositories import Repositories
+from peat_sidecar.transfer import in_thread
+
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_READ = 16_384
+"""Manifests whose subject is remembered: what a digest names never changes."""
+
+
+class Referrers:
+    """`/v2/<name>/referrers/<digest>`."""
+
+    def __init__(self, repositories: Repositories) -> None:
+        self._repositories = repositories
+        self._read = lru_cache(_READ)(self._read_anew)
+
+    async def get(self, request: Request, repository: Repository, name: str) -> Answer:
+        """An index of them, empty where there are none."""
+        found = await in_thread(self._all, repository, parse_digest(name))
+        headers = {"Content-Type": _INDEX}
+        if wanted := request.query.get("artifactType"):
+            found = [each for each in found if each.artifact_type == wanted]
+            headers["OCI-Filters-Applied"] = "artifactType"
+        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [each.to_json() for each in found]}
+        return Answer(200, headers, json.dumps(index).encode())
+
+    def _all(self, repository: Repository, digest: Digest) -> list[Descriptor]:
+        found: dict[Digest, Descriptor] = {}
+        for root in self._repositories.roots(repository):
+            subject, referrer = self._read(root)
+            if subject == digest:
+                found[root.digest] = referrer
+        for each in self._under_tag(repository, digest):
+            if each.digest not in found and self._repositories.manifest(repository, each.digest) is not None:
+                found[each.digest] = each
+        return list(found.values())
+
+    def _under_tag(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
+        listing = self._repositories.manifest(repository, f"{digest.algorithm}-{digest.hex[:64]}")
+        if listing is None or not listing.is_index:
+            return ()
+        document = parse_manifest(self._repositories.read(listing.digest), listing.media_type)
+        return document.manifests if isinstance(document, Index) else ()
+
+    def _read_anew(self, root: Descriptor) -> tuple[Digest | None, Descriptor]:
+        """Its subject, and how an index names it."""
+        try:
+            document = parse_manifest(self._repositories.read(root.digest), root.media_type)
+        except NotFound:
+            raise
+        except PeatError:
+            return None, root
+        subject = document.subject.digest if document.subject is not None else None
+        return subject, Descriptor(
+            root.media_type,
+            root.digest,
+            root.size,
+            artifact_type=_artifact_type(document),
+            annotations=document.annotations,
+        )
+
+
+def _artifact_type(document: Manifest | Index) -> str | None:
+    if document.artifact_type is None and isinstance(document, Manifest):
+        return document.config.media_type
+    return document.artifact_type

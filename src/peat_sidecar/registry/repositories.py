@@ -1,0 +1,171 @@
+"""What is in a repository: packages of the store by their references, and blobs that were sent to it.
+
+Knowing a digest is not enough: a blob is shown where a package of the repository holds it, or where it was
+uploaded or mounted. Synchronous and thread-safe.
+"""
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+
+from peat_sidecar.errors import ConfigError, NotFound
+from peat_sidecar.ids import Digest, Reference
+from peat_sidecar.packages import MANIFEST_MEDIA_TYPES, Descriptor
+from peat_sidecar.registry.faults import Code, Fault
+from peat_sidecar.registry.names import LOCAL, Repository, shown_name
+from peat_sidecar.store import BlobInfo, Store
+from peat_sidecar.transfer import remove_package
+
+
+class Repositories:
+    """One for the program."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.changing = threading.Lock()
+        """Held while what a tag stands for is looked at and changed."""
+
+    def names(self, registry: str) -> list[str]:
+        """Of all repositories as clients call them, or of those of one registry."""
+        found = set()
+        for reference in self.store.roots(f"{registry}/" if registry else ""):
+            with suppress(ConfigError):
+                found.add(Reference.parse(reference).repository if registry else shown_name(reference))
+        return sorted(found)
+
+    def located(self, repository: Repository) -> Repository:
+        """The repository that a name without a registry stands for: packages of image layouts and agents have
+        registries that do not look like one, as `layout/app:v1`.
+        """
+        first, slash, rest = repository.path.partition("/")
+        if repository.registry != LOCAL or not slash or self._is_known(repository):
+            return repository
+        other = replace(repository, registry=first, path=rest)
+        return other if self._is_known(other) else repository
+
+    def tags(self, repository: Repository) -> list[str] | None:
+        """None where nothing is known of the repository."""
+        references = self.store.roots(repository.name)
+        own = [reference for reference in references if repository.holds(reference)]
+        if not own:
+            return None
+        prefix = repository.reference("")
+        tags = (name.removeprefix(prefix) for name in own if name.startswith(prefix))
+        return sorted(tag for tag in tags if "@" not in tag)
+
+    def manifest(self, repository: Repository, name: str | Digest) -> Descriptor | None:
+        """What a tag stands for, or a digest where it is a manifest of the repository."""
+        if isinstance(name, str):
+            package = self.store.package(repository.reference(name))
+            return package.root if package is not None else None
+        roots = (each for each in self.roots(repository) if each.digest == name)
+        root = next(roots, None)
+        if root is not None:
+            return root
+        info = self.blob(repository, name)
+        if info is None or info.media_type not in MANIFEST_MEDIA_TYPES:
+            return None
+        return Descriptor(info.media_type, name, info.size)
+
+    def roots(self, repository: Repository) -> list[Descriptor]:
+        """Manifests that were pushed to it or came as packages, each once."""
+        found = self.store.roots(repository.name)
+        own = (root for reference, root in found.items() if repository.holds(reference))
+        return list({root.digest: root for root in own}.values())
+
+    def blob(self, repository: Repository, digest: Digest) -> BlobInfo | None:
+        """A blob that is here and belongs to the repository."""
+        info = self.store.find(digest)
+        if info is None or not info.complete:
+            return None
+        claimed = any(self.store.uploads.claims(repository.name, name) for name in _names(info))
+        return info if claimed or self._holders(repository, info) else None
+
+    def read(self, digest: Digest) -> bytes:
+        """A document; `NotFound` when it has gone meanwhile."""
+        info = self.store.find(digest)
+        if info is None:
+            raise NotFound(f"{digest} has gone")
+        with self.store.reader(info.hash) as reader:
+            return reader.read(0, info.size)
+
+    def mount(self, repository: Repository, digest: Digest, source: Repository | None) -> bool:
+        """Gives the repository a blob that another one has, or with none named any; whether there was one."""
+        info = self.store.find(digest)
+        if info is None or not info.complete:
+            return False
+        if source is not None:
+            there = self.blob(source, digest) is not None
+        else:
+            named = [name for each in _names(info) for name in self.store.holders(each)]
+            there = self.store.uploads.is_claimed(digest) or any(name[0] != "@" for name in named)
+        if there:
+            self.store.uploads.claim(repository.name, digest)
+        return there
+
+    # taking out
+
+    def untag(self, repository: Repository, tag: str) -> bool:
+        """Takes a tag away; its manifest stays, by its digest. Whether there was such a tag."""
+        with self.changing:
+            package = self.store.package(repository.reference(tag))
+            if package is None:
+                return False
+            self.keep_untagged(repository, tag)
+            self.store.remove_package(repository.reference(tag))
+            return True
+
+    def keep_untagged(self, repository: Repository, tag: str) -> None:
+        """Before a tag goes: lists its manifest by digest, where nothing else does."""
+        package = self.store.package(repository.reference(tag))
+        if package is None:
+            return
+        digest = package.root.digest
+        if self._references(repository, digest) == [repository.reference(tag)]:
+            self.store.add_package(replace(package, reference=repository.reference(digest)))
+
+    def remove_manifest(self, repository: Repository, digest: Digest) -> bool:
+        """Removes it with all its tags, and the blobs that only it held. Whether it was there."""
+        with self.changing:
+            references = self._references(repository, digest)
+            for reference in references:
+                remove_package(self.store, reference)
+        if not references and self.manifest(repository, digest) is not None:
+            raise _in_use(repository, digest, self._holding(repository, digest))
+        return bool(references)
+
+    def remove_blob(self, repository: Repository, digest: Digest) -> bool:
+        """Takes back what was uploaded. Whether it was there."""
+        info = self.blob(repository, digest)
+        if info is None:
+            return False
+        if holders := self._holders(repository, info):
+            raise _in_use(repository, digest, holders)
+        for name in _names(info):
+            self.store.uploads.release(repository.name, name)
+        return True
+
+    def _is_known(self, repository: Repository) -> bool:
+        return any(repository.holds(reference) for reference in self.store.roots(repository.name))
+
+    def _references(self, repository: Repository, digest: Digest) -> list[str]:
+        found = self.store.roots(repository.name)
+        return [name for name, root in found.items() if repository.holds(name) and root.digest == digest]
+
+    def _holding(self, repository: Repository, digest: Digest) -> list[str]:
+        info = self.store.find(digest)
+        return self._holders(repository, info) if info is not None else []
+
+    def _holders(self, repository: Repository, info: BlobInfo) -> list[str]:
+        """Packages of the repository that have the blob, by whichever of its digests."""
+        holders = (name for digest in _names(info) for name in self.store.holders(digest))
+        return [name for name in holders if repository.holds(name)]
+
+
+def _names(info: BlobInfo) -> list[Digest]:
+    return [digest for digest in (info.digest, info.sha512) if digest is not None]
+
+
+def _in_use(repository: Repository, digest: Digest, holders: list[str]) -> Fault:
+    shown = ", ".join(name.removeprefix(f"{LOCAL}/") for name in holders[:5])
+    return Fault(Code.UNSUPPORTED, f"{digest} belongs to {shown}; delete that first")

@@ -1,0 +1,174 @@
+"""Blobs that clients send piece by piece, each under an owner's name, and what an owner has sent.
+
+An upload is a file that grows; its length is where the client has to go on, also after the death of the
+program. When its digest is known it is read once, and becomes a blob by its name. Then the owner has a claim
+to the blob, until a package of its own speaks of it or a time is over.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from peat_sidecar.errors import IntegrityError, NotFound
+from peat_sidecar.ids import Digest
+from peat_sidecar.store.failures import require_room, translated
+from peat_sidecar.store.importing import take_file
+from peat_sidecar.store.records import BlobInfo
+from peat_sidecar.store.shelf import Shelf
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_UPLOAD, _CLAIM = ".upload", ".blob"
+_BROUGHT = b"brought"
+"""In a claim: the blob was not here before, so that it goes with the last claim unless a package has it."""
+
+
+class Uploads:
+    """Thread-safe, but for one upload, which is one caller's at a time."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._folder = shelf.layout.uploads
+
+    def begin(self, owner: str) -> "Upload":
+        """A new one, empty."""
+        upload = Upload(self._shelf, owner, self._place(owner) / f"{secrets.token_hex(16)}{_UPLOAD}")
+        with translated(upload.path):
+            upload.path.parent.mkdir(parents=True, exist_ok=True)
+            upload.path.touch(mode=0o600)
+        return upload
+
+    def open(self, owner: str, id: str) -> "Upload":
+        """One that was begun; `NotFound` when it is not the owner's, has ended, or was given up."""
+        path = self._place(owner) / f"{id}{_UPLOAD}"
+        if not _ID.fullmatch(id) or not path.is_file():
+            raise NotFound(f"there is no upload {id[:40]!r}; it has ended, or was given up: begin a new one")
+        return Upload(self._shelf, owner, path)
+
+    def finish(self, upload: "Upload", expected: Digest) -> BlobInfo:
+        """Makes it a blob that its owner has a claim to. `IntegrityError`: it is another one, and is dropped;
+        after any other error it stays as it is.
+        """
+        self.claim(upload.owner, expected, brought=self._shelf.find(expected) is None)
+        try:
+            return take_file(self._shelf, upload.path, expected=expected)
+        except IntegrityError:
+            self.release(upload.owner, expected)
+            upload.drop()
+            raise
+
+    def claim(self, owner: str, digest: Digest, *, brought: bool = False) -> None:
+        """The owner has sent the blob, or been given it; the time of a claim begins again."""
+        path = self._claim(owner, digest)
+        with translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as file:
+                if brought:
+                    file.write(_BROUGHT)
+            os.utime(path)
+
+    def claims(self, owner: str, digest: Digest) -> bool:
+        """Whether the owner has a claim to the blob."""
+        return self._claim(owner, digest).is_file()
+
+    def is_claimed(self, digest: Digest) -> bool:
+        """Whether anyone has a claim to it."""
+        return any(self._folder.glob(f"*/{_claim_name(digest)}"))
+
+    def release(self, owner: str, digest: Digest) -> bool:
+        """Gives the claim up, and with the last one the blob that was brought for it, unless a package has
+        it. Whether there was one.
+        """
+        path = self._claim(owner, digest)
+        with translated(path), suppress(FileNotFoundError):
+            self._release(path, digest)
+            return True
+        return False
+
+    def expire(self, age_seconds: float) -> int:
+        """Drops uploads and claims that nothing happened to for so long; says how many."""
+        before, dropped = time.time() - age_seconds, 0
+        for path in self._folder.glob("*/*"):
+            with translated(path), suppress(FileNotFoundError):
+                if path.stat().st_mtime > before:
+                    continue
+                if path.suffix == _CLAIM:
+                    algorithm, _, digits = path.stem.partition("-")
+                    self._release(path, Digest(algorithm, digits))
+                else:
+                    path.unlink()
+                dropped += 1
+        return dropped
+
+    def _release(self, path: Path, digest: Digest) -> None:
+        brought = path.read_bytes().startswith(_BROUGHT)
+        path.unlink()
+        if not brought or self.is_claimed(digest):
+            return
+        shelf = self._shelf
+        with shelf.naming:
+            row = shelf.find(digest)
+            names = [name for name in (row.sha256, row.sha512) if name is not None] if row is not None else []
+            if row is not None and not shelf.index.holders(names):
+                shelf.drop(row)
+
+    def _place(self, owner: str) -> Path:
+        """Names of repositories are longer than those of files may be, and have slashes."""
+        return self._folder / hashlib.sha256(owner.encode()).hexdigest()
+
+    def _claim(self, owner: str, digest: Digest) -> Path:
+        return self._place(owner) / _claim_name(digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One blob on its way in. Blocks; StoreFull when there is no room, and what came is kept."""
+
+    _shelf: Shelf
+    owner: str
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.stem
+
+    @property
+    def offset(self) -> int:
+        """Bytes that came: where the client has to go on."""
+        with translated(self.path):
+            return self.path.stat().st_size
+
+    def require_room(self, needed_bytes: int) -> None:
+        """StoreFull before the bytes are sent."""
+        require_room(self.path.parent, needed_bytes)
+
+    def append(self, pieces: Sequence[bytes]) -> None:
+        """The next bytes; they outlive the program when it returns."""
+        with translated(self.path, sum(map(len, pieces))):
+            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            try:
+                for piece in pieces:
+                    left = memoryview(piece)
+                    while left:
+                        left = left[os.write(fd, left) :]
+            finally:
+                os.close(fd)
+
+    def truncate(self, size: int) -> None:
+        """Takes back what came after so many bytes."""
+        with translated(self.path):
+            os.truncate(self.path, size)
+
+    def drop(self) -> None:
+        """It is given up."""
+        with translated(self.path):
+            self.path.unlink(missing_ok=True)
+
+
+def _claim_name(digest: Digest) -> str:
+    return f"{digest.algorithm}-{digest.hex}{_CLAIM}"

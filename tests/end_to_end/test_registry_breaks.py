@@ -1,0 +1,117 @@
+"""The registry endpoint of a real daemon that is killed, or whose disk is full, in the middle of a push."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.support.daemon import RunningDaemon, daemon
+from tests.support.real_files import real_bytes
+from tests.support.registry import free_port
+from tests.support.registry_client import RegistryClient, code_of, digest_of, encoded, registry_http
+
+TOKEN = "t" * 32
+DATA = real_bytes(12_000_000)
+DIGEST = digest_of(DATA)
+SMALL_BYTES = 24 << 20
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    return path
+
+
+def push_options(token: Path, port: int = 0) -> dict[str, object]:
+    return {"registry": [f"127.0.0.1:{port}"], "registry_token_file": str(token)}
+
+
+def client_of(running: RunningDaemon) -> AbstractContextManager[httpx.Client]:
+    return registry_http(running.registry, headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+def test_a_push_goes_on_after_kill_9_in_the_middle_of_its_body(tmp_path: Path, token: Path) -> None:
+    """What was acknowledged is there, and what the daemon says of the rest is where the client goes on."""
+    sent = 5_000_000
+    with daemon(tmp_path / "data", **push_options(token)) as running, client_of(running) as http:
+        client = RegistryClient(http, "app")
+        at = client.follow("PATCH", client.begin(), content=DATA[:sent])
+        where = http.base_url.join(at.headers["Location"]).path
+
+        def killed_under_way() -> Iterator[bytes]:
+            yield DATA[sent : sent + 3_000_000]
+            running.stop(signal.SIGKILL)
+            for start in range(sent + 3_000_000, len(DATA), 1_000_000):
+                yield DATA[start : start + 1_000_000]
+
+        with pytest.raises(httpx.TransportError):
+            client.follow("PATCH", at, content=killed_under_way())
+    with daemon(tmp_path / "data", **push_options(token)) as running, client_of(running) as http:
+        client = RegistryClient(http, "app")
+        answer = http.get(where)
+        assert answer.status_code == 204
+        offset = int(answer.headers["Range"].removeprefix("0-")) + 1
+        assert sent <= offset <= sent + 3_000_000
+        stated = {"Content-Range": f"{offset}-{len(DATA) - 1}"}
+        at = client.follow("PATCH", answer, content=DATA[offset:], headers=stated)
+        assert client.follow("PUT", at, params={"digest": DIGEST}).status_code == 201
+        assert client.ask("GET", f"blobs/{DIGEST}").content == DATA
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Where a small file system is mounted."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def fill(place: Path, leave_bytes: int) -> Path:
+    """Takes the room on a file system but for so much."""
+    status = os.statvfs(place)
+    path = place / "filler"
+    path.write_bytes(b"\1" * max(0, status.f_bavail * status.f_frsize - leave_bytes))
+    return path
+
+
+def test_a_disk_that_fills_up_under_a_push(tmp_path: Path, token: Path, small: Path) -> None:
+    with daemon(small / "data", **push_options(token, free_port())) as running, client_of(running) as http:
+        client = RegistryClient(http, "app")
+        at = client.follow("PATCH", client.begin(), content=DATA[:2_000_000])
+        filler = fill(small, 3_000_000)
+        rest = client.follow("PATCH", at, content=iter([DATA[2_000_000:6_000_000], DATA[6_000_000:]]))
+        assert (rest.status_code, code_of(rest)) == (507, "UNKNOWN")
+        assert "free some space" in rest.text
+        said = {"Content-Length": str(len(DATA))}
+        assert client.follow("PATCH", client.begin(), content=DATA, headers=said).status_code == 507
+        assert client.ask("GET", "tags/list").status_code == 404, "it goes on"
+        filler.unlink()
+        where = client.follow("GET", at)
+        offset = int(where.headers["Range"].removeprefix("0-")) + 1
+        assert 2_000_000 <= offset < 6_000_000
+        stated = {"Content-Range": f"{offset}-{len(DATA) - 1}"}
+        at = client.follow("PATCH", where, content=DATA[offset:], headers=stated)
+        assert at.status_code == 202, at.text
+        assert client.follow("PUT", at, params={"digest": DIGEST}).status_code == 201
+        assert client.ask("GET", f"blobs/{DIGEST}").content == DATA
+
+
+def test_a_disk_without_room_for_a_manifest(tmp_path: Path, token: Path, small: Path) -> None:
+    with daemon(small / "data", **push_options(token)) as running, client_of(running) as http:
+        client = RegistryClient(http, "app")
+        document = client.image()
+        filler = fill(small, 0)
+        raw = encoded(document)
+        assert client.put_manifest(raw, "v1").status_code == 507
+        assert client.get("v1").status_code == 404
+        filler.unlink()
+        assert client.put_manifest(raw, "v1").status_code == 201
+        assert client.get("v1").content == raw
