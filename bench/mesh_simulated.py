@@ -31,6 +31,8 @@ KNOWN = 6
 PACKAGES = 2
 _WAIT_SECONDS = 3600
 _NEWS_SECONDS = 1.0
+_IDLE_BYTES = 50
+"""A second and node: a thousand nodes are never silent all at once."""
 _SAY_SECONDS = 60
 _WAL_PAGES = 256
 _CACHE_KIB = 1024
@@ -192,10 +194,12 @@ async def _until(condition: Callable[[], bool], seconds: float) -> None:
 
 
 async def _quiet(nodes: Sequence[Node]) -> int:
-    """Bytes sent in all, once no more are."""
-    sent = -1
-    while sent != (sent := sum(node.syncer.sent_bytes for node in nodes)):  # noqa: ASYNC110
-        await asyncio.sleep(1)
+    """Bytes sent in all, once no more are than idle sessions send."""
+    sent, before = sum(node.syncer.sent_bytes for node in nodes), -1
+    async with asyncio.timeout(_WAIT_SECONDS):
+        while before < 0 or sent - before > _IDLE_BYTES * len(nodes):
+            await asyncio.sleep(1)
+            before, sent = sent, sum(node.syncer.sent_bytes for node in nodes)
     return sent
 
 
