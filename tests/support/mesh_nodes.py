@@ -45,12 +45,16 @@ class LinkedPeers:
     def __init__(self) -> None:
         self.addresses: dict[EndpointId, PeerAddress] = {}
         self.linked: set[EndpointId] = set()
+        self.near: dict[EndpointId, PeerAddress] = {}
+        """Those that can be dialled, though there is no session."""
         self.asked: list[EndpointId] = []
         self.sought: frozenset[EndpointId] = frozenset()
         self._listeners: list[Callable[[EndpointId, bool], None]] = []
 
     async def reach(self, peer: EndpointId) -> PeerAddress:
         self.asked.append(peer)
+        if peer in self.near:
+            return self.near[peer]
         if peer not in self.linked:
             raise PeerUnavailable(f"peer {peer.short} cannot be reached")
         return self.addresses[peer]
@@ -131,7 +135,7 @@ class MeshNode:
         if self.node is None:
             self.node = await _endpoint(store, self.made, self.id)
         else:
-            self.node.provider = Provider(store)
+            self.node.provider = Provider(store, self.node.shaper)
             self.node.getter = Getter(store, self.node.pool, patience=hasty, shaper=self.node.shaper)
         state = State.open(self.directory / "state.db")
         now = self.clock or _now()
@@ -252,10 +256,10 @@ async def _endpoint(store: Store, made: Network, id: EndpointId) -> Node:
         id, alpns=(b"/iroh-bytes/4",), stall_seconds=5.0, connect_timeout_seconds=5.0, admit=everyone
     )
     pool = Pool(endpoint)
-    provider = Provider(store)
+    shaper = Shaper()
+    provider = Provider(store, shaper)
     peers = OpenPeers()
     serving = asyncio.create_task(peers.run(endpoint, pool, provider))
-    shaper = Shaper()
     getter = Getter(store, pool, patience=hasty, shaper=shaper)
     return Node(store, endpoint, pool, provider, getter, peers, shaper, serving)
 

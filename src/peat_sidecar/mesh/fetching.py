@@ -1,10 +1,12 @@
 """One try to fetch a wanted package: the work of a transfer.
 
-It begins with one holder; all others that are connected, or come to be, help. Where all fall silent and
-another could be asked, it is given up: the getter alone would wait for minutes.
+It begins with one holder; all others that are connected, or come to be, help. Where few are, some of the
+others are dialled, so that nodes that get the same from one seed can give it to each other. Where all fall
+silent and another could be asked, it is given up: the getter alone would wait for minutes.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,7 +27,9 @@ SILENT_LOOKS = 15
 """Looks in a row without a byte gained, after which another holder is asked, if there is one."""
 LOST_LOOKS = 3
 """The same, where the session with the holder has ended."""
-PARTIAL_LOOKS = 2
+DIALLED = 4
+"""Other holders that a fetch dials, at most: a choice of its own, so that no few of them are asked by all."""
+PARTIAL_LOOKS = 1
 """What is fetched sooner is not announced as partial: a record more for everyone, of no use to anyone."""
 
 
@@ -77,10 +81,12 @@ class Fetch:
     on_partial: Callable[[], None]
     """Called when it takes long and something has come, again and again."""
     others: Callable[[], Sequence[Holder]]
-    """Holders beside it that are connected and can be asked now."""
+    """Holders beside it that can be asked now, connected or not."""
     sources: Sources = field(default_factory=lambda: Sources(spread=True))
     helpers: list[Holder] = field(default_factory=list)
     """Holders beside it that are asked as well."""
+    dials: dict[EndpointId, asyncio.Task[None]] = field(default_factory=dict)
+    """Of holders without a session, each once."""
     gained: bool = False
     was_connected: bool = False
     """To the holder, at some time of it."""
@@ -152,9 +158,10 @@ class Fetch:
             else:
                 looking.result()
         finally:
-            for task in (fetching, looking):
+            tasks = (fetching, looking, *self.dials.values())
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(fetching, looking, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self, progress: Progress, peers: ReachesPeers, sleep: Sleep) -> None:
         """Ends with `PeerUnavailable` when it is time to ask another."""
@@ -175,15 +182,34 @@ class Fetch:
             connected = peer in sessions
             self.was_connected = self.was_connected or connected
             await self._add_others(peers)
+            self._dial_others(peers)
             lost = self.was_connected and not connected
-            if silent >= (LOST_LOOKS if lost else SILENT_LOOKS) and self.others():
+            if silent >= (LOST_LOOKS if lost else SILENT_LOOKS) and self._connected(peers):
                 what = "is gone" if lost else "is silent"
                 raise PeerUnavailable(f"peer {peer.short} {what}; another one is asked")
 
     async def _add_others(self, peers: ReachesPeers) -> None:
         holder = [self.holder] if self.holder.endpoint_id in peers.sessions() else []
-        for other in (*holder, *self.others()):
+        for other in (*holder, *self._connected(peers)):
             if other.endpoint_id not in self.sources:
-                with suppress(PeerUnavailable):  # it has left in this moment
-                    self.sources.add(await peers.reach(other.endpoint_id))
-                    self.helpers += [other] if other is not self.holder else []
+                await self._add(other, peers)
+
+    async def _add(self, other: Holder, peers: ReachesPeers) -> None:
+        with suppress(PeerUnavailable):  # it has left in this moment, or cannot be dialled
+            self.sources.add(await peers.reach(other.endpoint_id))
+            self.helpers += [other] if other is not self.holder else []
+
+    def _connected(self, peers: ReachesPeers) -> list[Holder]:
+        sessions = peers.sessions()
+        return [each for each in self.others() if each.endpoint_id in sessions]
+
+    def _dial_others(self, peers: ReachesPeers) -> None:
+        free = DIALLED - len(self.dials)
+        away = [
+            each
+            for each in self.others()
+            if each.endpoint_id not in peers.sessions() and each.endpoint_id not in self.dials
+        ]
+        for other in random.sample(away, min(free, len(away))):
+            dialling = self._add(other, peers)
+            self.dials[other.endpoint_id] = asyncio.create_task(dialling, name="dial another holder")

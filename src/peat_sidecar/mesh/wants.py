@@ -320,7 +320,7 @@ class Wants(WantTable):
         return [
             each
             for each in self._providers.rank(entry.claims)
-            if each.can_be_asked and each.connected and each.endpoint_id != holder.endpoint_id
+            if each.can_be_asked and each.endpoint_id != holder.endpoint_id
         ]
 
     def _end(self, transfer: Transfer) -> None:

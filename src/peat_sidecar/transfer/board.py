@@ -5,15 +5,18 @@ and published when its last group is here, whoever brought it.
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
+from functools import reduce
+from operator import or_
 
 from peat_sidecar.bao import Verified
 from peat_sidecar.errors import PeatError, Refused
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.blame import misnaming
-from peat_sidecar.transfer.division import MOST_CHUNKS, Division, Part
+from peat_sidecar.transfer.division import MOST_CHUNKS, WORTH_SECONDS, Division, Part
 from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.threads import in_thread, opened, to_its_end
@@ -23,6 +26,12 @@ OPEN_BLOBS = 8
 """Blobs at once, so that peers that lack some can work on others."""
 PART_SECONDS = 8.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
+SPREAD_PART_SECONDS = 1.0
+"""The same where others get the blob too: what they are at is not known, so it had better be little."""
+SPREAD_FIRST_RATE = 64.0
+"""Chunks a second that are expected there of a peer whose rate is not known: it serves several at once."""
+SPREAD_WORTH_SECONDS = 5.0
+"""What has to be gained there by taking over: most streams idle now and then, and links are shared."""
 
 Held = Callable[[Want], ChunkRanges]
 """What a peer holds of a blob."""
@@ -60,8 +69,8 @@ class Board:
     store: Store
     wants: InitVar[Iterable[Want]]
     progress: Progress
-    start: float = 0.0
-    """Where in a blob to begin, 0 to 1: other getters begin elsewhere."""
+    spread: bool = False
+    """Others may be getting the same: parts are small and begin anywhere. Else they come in order."""
     maps: list[LiveMaps] = field(default_factory=list)
     """Of the peers that are at work: what few of them hold is taken first."""
     takers: int = 0
@@ -129,11 +138,11 @@ class Board:
             if self.fault is not None:
                 raise self.fault
             for coming in self._coming:
-                start = int(self.start * chunk_count(coming.want.size))
+                start = random.randrange(chunk_count(coming.want.size)) if self.spread else 0
                 part = coming.division.take(
                     held(coming.want),
-                    rate,
-                    PART_SECONDS,
+                    rate or (SPREAD_FIRST_RATE if self.spread else None),
+                    SPREAD_PART_SECONDS if self.spread else PART_SECONDS,
                     now,
                     start=start,
                     maps=self._maps_of(coming.want),
@@ -145,11 +154,21 @@ class Board:
                     return _take(coming, part)
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
+        worth = SPREAD_WORTH_SECONDS if self.spread else WORTH_SECONDS
         for coming in self._coming:
-            part = coming.division.take_over(held(coming.want), rate, now, most=most, peer=peer)
+            part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most, peer=peer)
             if part is not None:
                 return _take(coming, part)
         return None
+
+    def covered(self, want: Want, rate: float) -> ChunkRanges:
+        """What partial holders have of a blob, where all of them together bring more than so many chunks a
+        second.
+        """
+        there = [each for each in self.maps if want.hash in each]
+        if sum(each.chunks_per_second() for each in there) <= rate:
+            return ChunkRanges.none()
+        return reduce(or_, self._maps_of(want), ChunkRanges.none())
 
     def _maps_of(self, want: Want) -> list[ChunkRanges]:
         return [held for each in self.maps if (held := each.get(want.hash)) is not None]

@@ -1,7 +1,7 @@
 """Who fetches which part of one blob: pure arithmetic over sets of chunks, no I/O and no clock.
 
 What nobody has taken is free. A taker gets one interval of whole groups, about as much as it fetches in a few
-seconds, from its own starting place on, so that getters that begin together take different parts and can
+seconds, from its own starting place on, so that getters that are at it together take different parts and can
 then give them to each other. When nothing is free, who is idle takes over the second part of what is slowest.
 """
 
@@ -17,7 +17,7 @@ FIRST_RATE = 256.0
 """Chunks a second, until it is known."""
 _GRACE_SECONDS = 2.0
 """Before that nothing is said against whoever took a part: the first bytes take a round trip."""
-_WORTH_SECONDS = 1.0
+WORTH_SECONDS = 1.0
 """What has to be gained by taking over, which wastes what is on its way."""
 _OWN_WORTH_SECONDS = 3.0
 """The same from another stream of the same peer, whose link carries both."""
@@ -92,7 +92,7 @@ class Division:
         if takers > 1:
             most = min(most, int(count(there) / (2 * takers)))
         wanted = part_chunks(min((rate or FIRST_RATE) * seconds, most))
-        first = start // GROUP_CHUNKS * GROUP_CHUNKS
+        first = start // wanted * wanted
         begin, end = _first_from(there, first, rarest(there, maps))
         aligned = begin // wanted * wanted + wanted
         part = ChunkRanges.of(begin, aligned if end is None else min(aligned, end)) & there
@@ -105,11 +105,12 @@ class Division:
         rate: float | None,
         now: float,
         *,
+        worth: float = WORTH_SECONDS,
         most: int = MOST_CHUNKS,
         peer: Hashable = None,
     ) -> Part | None:
         """The end of the part that would take longest, so much that both are done at about the same time;
-        all of it from one that is stuck. None where that would gain next to nothing.
+        all of it from one that is stuck. None where that would not gain `worth` seconds.
         """
         slowest = max(
             (part for part in self.parts if part.may_be_taken_over(now) and part.left & held),
@@ -121,7 +122,7 @@ class Division:
         chunks, seconds = count(slowest.left), slowest.seconds_left(now)
         share = seconds / (seconds + chunks / (rate or FIRST_RATE))
         is_own = peer is not None and peer == slowest.peer
-        if seconds * share < (_OWN_WORTH_SECONDS if is_own else _WORTH_SECONDS):
+        if seconds * share < (max(worth, _OWN_WORTH_SECONDS) if is_own else worth):
             return None
         ranges = _tail(slowest.left, min(most, int(chunks * share))) & held
         if not ranges:

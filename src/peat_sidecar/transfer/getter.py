@@ -54,8 +54,6 @@ class Getter:
         self._store = store
         self._shaper = shaper or Shaper()
         self._tries = Tries(pool, patience)
-        self._place = int.from_bytes(pool.id.value[:4], "big") / (1 << 32)
-        """Where in a blob this node begins, when others fetch it as well."""
         self._sources: dict[BlobHash, Sources] = {}
         self._active: dict[BlobHash, tuple[asyncio.Event, Progress]] = {}
         """Blobs that a transfer is at work on; the event is set when it is not any more."""
@@ -214,7 +212,7 @@ class Getter:
             await self._tries.first(sources, progress, small)
         large = [want for want in await asyncio.to_thread(self._lacking, wants) if not want.is_small]
         if large:
-            board = Board(self._store, large, progress, start=self._place if sources.spread else 0.0)
+            board = Board(self._store, large, progress, spread=sources.spread)
             try:
                 await self._tries.all(sources, board, intake)
             finally:

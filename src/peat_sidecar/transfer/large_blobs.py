@@ -31,6 +31,8 @@ window is what holds it back.
 CONNECTIONS = 15
 LONG_SECONDS = 0.08
 """A round trip from which on more connections are tried."""
+FEW_PEERS = 2
+"""At work at once, so many or fewer, for lost packets to say something about the path."""
 _FIRST_ADDED = 3
 """At once, where the path is long: what it can carry shows only after several round trips."""
 _LEAST_WINDOW_BYTES = 8 << 10
@@ -53,6 +55,8 @@ _FIRST_BURST_SECONDS = 1.0
 _TRICKLE_LOOK_SECONDS = 0.7
 _TRICKLE_LOOKS = 3
 """In a row: an outage is no trickle, and heals."""
+_MUCH_FASTER = 2.0
+"""A slow partial holder had better not keep a fast one idle."""
 _CHUNK_WIRE_BYTES = 1028.0
 """A chunk, and its part of a pair."""
 _EVERYTHING = ChunkRanges.all()
@@ -71,7 +75,8 @@ class LargeBlobs:
         self._connection = connection
         self._more = more
         self._intake = intake
-        self._maps = LiveMaps(board.tell)
+        self._source = intake.progress.source(connection.remote_id)
+        self._maps = LiveMaps(board.tell, self._source)
         """Of blobs of which the peer lacks a part."""
         self._shortest = math.inf
         """Of all round trips."""
@@ -79,7 +84,6 @@ class LargeBlobs:
         """Of one stream."""
         self.came_bytes = 0
         """Verified."""
-        self._source = intake.progress.source(connection.remote_id)
         self._fault: PeatError | None = None
         """Of a connection that was added."""
 
@@ -114,11 +118,10 @@ class LargeBlobs:
         while True:
             if self._fault is not None:
                 raise self._fault
-            if board.may_have(self._holds) and (passage := await self._entered(connection)) is not None:
+            held = self._asked_for if board.is_busy else self._holds
+            if board.may_have(held) and (passage := await self._entered(connection)) is not None:
                 try:
-                    taken = await board.take(
-                        self._holds, self._rate, passage.most_bytes, peer=connection.remote_id
-                    )
+                    taken = await board.take(held, self._rate, passage.most_bytes, peer=connection.remote_id)
                 except BaseException:
                     passage.end()
                     raise
@@ -162,6 +165,15 @@ class LargeBlobs:
     def _holds(self, want: Want) -> ChunkRanges:
         held = self._maps.get(want.hash)
         return _EVERYTHING if held is None else held
+
+    def _asked_for(self, want: Want) -> ChunkRanges:
+        """A peer that has everything is left alone, as long as others are at work, with what partial holders
+        have and bring much faster: it is what nobody else has that it is needed for.
+        """
+        held = self._holds(want)
+        if not self._board.spread or want.hash in self._maps or self._rate is None:
+            return held
+        return held - self._board.covered(want, _MUCH_FASTER * STREAMS * self._rate)
 
     async def _fetch_part(self, connection: Connection, taken: Taken, passage: Passage, pace: Pace) -> None:
         clock = asyncio.get_running_loop().time
@@ -257,8 +269,11 @@ class LargeBlobs:
                     task.cancel()
 
     def _is_long(self) -> bool:
-        """Or lossy. A queue that we fill ourselves makes no path long."""
-        return self._round_trip() >= LONG_SECONDS or self._connection.stats().lost_packets > 0
+        """Or lossy. A queue that we fill ourselves makes no path long, nor do packets that it drops, which
+        they do where many send at once.
+        """
+        is_lossy = self._connection.stats().lost_packets > 0 and len(self._board.maps) <= FEW_PEERS
+        return self._round_trip() >= LONG_SECONDS or is_lossy
 
     def _round_trip(self) -> float:
         """The shortest so far."""

@@ -11,8 +11,9 @@ from contextlib import suppress
 from peat_sidecar.errors import IntegrityError, PeatError
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.net import Connection, Stream, StreamEnded
-from peat_sidecar.ranges import GROUP_SIZE, ChunkRanges
+from peat_sidecar.ranges import CHUNK_SIZE, GROUP_SIZE, ChunkRanges
 from peat_sidecar.transfer.sharing import end
+from peat_sidecar.transfer.source_progress import SourceProgress
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import Observe, ObserveItem, ObserveReader, encode_request
 
@@ -31,8 +32,9 @@ _GIVEN_UP = 0
 class LiveMaps:
     """Of one peer. `changed` is called when it holds more."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], source: SourceProgress) -> None:
         self._changed = changed
+        self._source = source
         self._held: dict[BlobHash, ChunkRanges] = {}
         self._following: dict[BlobHash, asyncio.Task[None]] = {}
         self._news_at: float | None = None
@@ -43,6 +45,10 @@ class LiveMaps:
         if self._news_at is None or not self._following:
             return False
         return asyncio.get_running_loop().time() - self._news_at < NEWS_SECONDS
+
+    def chunks_per_second(self) -> float:
+        """What the peer has brought of late."""
+        return self._source.bytes_per_second / CHUNK_SIZE
 
     def __contains__(self, blob: BlobHash) -> bool:
         """Whether it has said what it holds of that blob."""
