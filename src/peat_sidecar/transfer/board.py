@@ -70,7 +70,9 @@ class Board:
     wants: InitVar[Iterable[Want]]
     progress: Progress
     spread: bool = False
-    """Others may be getting the same: parts are small and begin anywhere. Else they come in order."""
+    """Others may be getting the same: parts begin anywhere, and are small once several peers are at work.
+    Else they come in order.
+    """
     maps: list[LiveMaps] = field(default_factory=list)
     """Of the peers that are at work: what few of them hold is taken first."""
     takers: int = 0
@@ -142,7 +144,7 @@ class Board:
                 part = coming.division.take(
                     held(coming.want),
                     rate or (SPREAD_FIRST_RATE if self.spread else None),
-                    SPREAD_PART_SECONDS if self.spread else PART_SECONDS,
+                    SPREAD_PART_SECONDS if self._is_crowded else PART_SECONDS,
                     now,
                     start=start,
                     maps=self._maps_of(coming.want),
@@ -154,7 +156,7 @@ class Board:
                     return _take(coming, part)
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
-        worth = SPREAD_WORTH_SECONDS if self.spread else WORTH_SECONDS
+        worth = SPREAD_WORTH_SECONDS if self._is_crowded else WORTH_SECONDS
         for coming in self._coming:
             part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most, peer=peer)
             if part is not None:
@@ -169,6 +171,11 @@ class Board:
         if sum(each.chunks_per_second() for each in there) <= rate:
             return ChunkRanges.none()
         return reduce(or_, self._maps_of(want), ChunkRanges.none())
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Several peers are at work, and others take from them too."""
+        return self.spread and len(self.maps) > 1
 
     def _maps_of(self, want: Want) -> list[ChunkRanges]:
         return [held for each in self.maps if (held := each.get(want.hash)) is not None]
