@@ -204,7 +204,8 @@ class Fetch:
         return [each for each in self.others() if each.endpoint_id in sessions]
 
     def _dial_others(self, peers: ReachesPeers) -> None:
-        free = DIALLED - len(self.dials)
+        at_work = sum(not dial.done() or id in self.sources for id, dial in self.dials.items())
+        free = max(0, DIALLED - at_work)
         away = [
             each
             for each in self.others()

@@ -103,7 +103,7 @@ async def resolve(addresses: tuple[str, ...]) -> list[str]:
             pass
         try:
             answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        except OSError:
+        except (OSError, UnicodeError):  # the latter for a name that none can be, such as one with `..`
             unknown.append(host)
             continue
         found += [join(str(answer[4][0]), port) for answer in answers]

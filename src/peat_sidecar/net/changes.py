@@ -9,7 +9,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 
-_LINKS, _IPV4, _IPV6, _IPV4_ROUTES = 0x1, 0x10, 0x100, 0x40
+_LINKS, _IPV4, _IPV4_ROUTES, _IPV6, _IPV6_ROUTES = 0x1, 0x10, 0x40, 0x100, 0x400
 """Groups of messages (RTMGRP_LINK and so on in linux/rtnetlink.h)."""
 _READ_BYTES = 1 << 16
 
@@ -36,7 +36,7 @@ def watch_network(changed: Callable[[], object]) -> Callable[[], None]:
         watching.close()
 
     try:
-        watching.bind((0, _LINKS | _IPV4 | _IPV6 | _IPV4_ROUTES))
+        watching.bind((0, _LINKS | _IPV4 | _IPV4_ROUTES | _IPV6 | _IPV6_ROUTES))
         loop.add_reader(watching, read)
     except OSError:
         watching.close()

@@ -9,6 +9,7 @@ opened by the endpoint's own socket is not found by it.
 import asyncio
 import contextlib
 import ipaddress
+import itertools
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from peat_sidecar.net import addresses
 _UNSPOKEN = bytes([0xC0]) + bytes.fromhex("0a1a2a3a")
 """A long header, and a version that is kept free for this (section 15)."""
 _ID_BYTES = 8
+MOST_ADDRESSES = 4
+"""Of one peer, that are probed at once."""
 _ANY = {4: "0.0.0.0", 6: "::"}
 
 
@@ -43,7 +46,7 @@ async def answers(found: Iterable[str], bound: Mapping[int, str], seconds: float
     came = asyncio.Event()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds), contextlib.AsyncExitStack() as open_sockets:
-            for address in found:
+            for address in itertools.islice(found, MOST_ADDRESSES):
                 host, port = addresses.split(address)
                 version = ipaddress.ip_address(host).version
                 with contextlib.suppress(OSError):  # this machine has no way there at the moment

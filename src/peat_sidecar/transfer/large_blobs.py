@@ -12,7 +12,7 @@ import math
 from collections.abc import Awaitable, Callable
 
 from peat_sidecar.errors import PeatError, PeerUnavailable
-from peat_sidecar.net import Connection, StreamReset
+from peat_sidecar.net import Connection, StreamEnded, StreamReset
 from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.transfer.answers import Asking, Pace
 from peat_sidecar.transfer.board import Board, Taken
@@ -282,12 +282,14 @@ class LargeBlobs:
 
     async def _help(self, number: int, extra: dict[int, asyncio.Task[None]]) -> None:
         """One that falls silent makes room for another; the rest go on."""
+        connection: Connection | None = None
         try:
             connection = await self._more(number)
             with self._source.connected():
                 await self._serve(connection, 1)
-        except PeerUnavailable:
-            return
+        except PeerUnavailable as failure:
+            if connection is not None and not isinstance(failure, StreamEnded | StreamReset):
+                connection.close()  # else the next one of this number would be it again
         except PeatError as error:
             self._fault = error
             self._board.tell()

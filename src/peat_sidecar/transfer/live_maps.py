@@ -7,6 +7,8 @@ only where it may be asked: content proves itself, and a claim that turns out fa
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import reduce
+from operator import or_
 
 from peat_sidecar.errors import IntegrityError, PeatError
 from peat_sidecar.ids import BlobHash
@@ -26,6 +28,8 @@ many bytes for each group that it tells of."""
 NEWS_SECONDS = 5.0
 """So long a peer that has told of more is expected to tell of more still."""
 _READ_BYTES = 1 << 16
+_READ_PAUSE_SECONDS = 0.05
+"""After each: what a peer tells costs time in which nothing else is done."""
 _GIVEN_UP = 0
 
 
@@ -99,6 +103,7 @@ class LiveMaps:
                     if self._add(stream, want, reader.feed(data)):
                         self._news_at = asyncio.get_running_loop().time()
                         self._changed()
+                    await asyncio.sleep(_READ_PAUSE_SECONDS)
         finally:
             self._following.pop(want.hash, None)
             with suppress(PeatError):
@@ -107,11 +112,16 @@ class LiveMaps:
     def _add(self, stream: Stream, want: Want, items: list[ObserveItem]) -> bool:
         """Whether it holds more than before."""
         before = self._held[want.hash]
+        news = [ChunkRanges.none()]
         for item in items:
             if item.ranges and item.size not in (0, want.size):
                 raise IntegrityError(
                     f"peer {stream.remote_id.short} says that blob {want.hash} has {item.size} bytes,"
                     f" not {want.size}"
                 )
-            self._held[want.hash] |= item.ranges.whole_groups(want.size)
+            if item.ranges:
+                news.append(item.ranges.whole_groups(want.size))
+        while len(news) > 1:  # pairwise: items are small and what is held may have many pieces
+            news = [reduce(or_, news[at : at + 2]) for at in range(0, len(news), 2)]
+        self._held[want.hash] |= news[0]
         return self._held[want.hash] != before

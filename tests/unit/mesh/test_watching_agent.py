@@ -15,7 +15,7 @@ from peat_sidecar.store import Store
 from peat_sidecar.transfer import Importer, Transfers
 from tests.support.agent_server import LIST_PACKAGES, LIST_PULLED, AgentServer, Reply, Seen, failure
 from tests.support.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
-from tests.support.nodes import until
+from tests.support.nodes import sha256_of, until
 from tests.support.odd_registry import OddRegistry
 from tests.support.odd_registry import Reply as RegistryReply
 from tests.support.real_files import real_bytes
@@ -330,14 +330,13 @@ async def test_a_tag_that_moves_is_noticed_in_time(desk: Desk) -> None:
 async def test_an_import_that_somebody_cancels_is_left_for_long(desk: Desk) -> None:
     desk.publish("v1")
     reference = desk.pull("v1")
+    config = f"/blobs/{sha256_of(b'{}')}"
     desk.odd.rules.append(
-        lambda request: (
-            RegistryReply(200, {}, b"x" * 99, stall_after=9) if "/blobs/" in request.path else None
-        )
+        lambda request: RegistryReply(200, {}, b"{}", stall_after=1) if config in request.path else None
     )
     watcher = desk.watcher()
     async with running(watcher):
-        await until(lambda: desk.odd.count("GET", "/blobs/") > 0)
+        await until(lambda: desk.odd.count("GET", config) > 0)
         desk.transfers.cancel(desk.transfers.running()[0].id)
         await until(lambda: "was cancelled" in watcher.status)
         desk.odd.rules.clear()

@@ -28,9 +28,11 @@ asyncio.run(main())
 
 def test_an_interface_that_comes_up_is_told() -> None:
     """In a network namespace of its own, where nothing else happens."""
-    command = ["unshare", "--net", "sh", "-c", "read _; ip link set lo up; read _"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as host:
+    command = ["unshare", "--net", "sh", "-c", "echo inside; read _; ip link set lo up; read _"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as host:
         assert host.stdin is not None
+        assert host.stdout is not None
+        assert host.stdout.readline() == "inside\n"
         inside = ["nsenter", "--net", "--target", str(host.pid), sys.executable, "-c", _WATCHER]
         try:
             with subprocess.Popen(inside, stdout=subprocess.PIPE, text=True) as watcher:
