@@ -217,6 +217,7 @@ class Wants(WantTable):
             why = "it was not here by its deadline" + (f": {last}" if last else "")
             if entry.is_open:
                 self._put(entry, replace(entry.row, expired=True, last_error=why))
+                self._forget()
 
     def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool, int]:
         """What the name means, who holds it, whether it is here, and, where that matters, what is missing."""
@@ -282,24 +283,27 @@ class Wants(WantTable):
         self._look_again()
 
     async def _fulfil(self, entry: Entry) -> None:
-        with self._lock:
-            ended = [each.row.id for each in self._entries.values() if not each.is_open]
-            forgotten = ended[: max(0, len(ended) + 1 - DONE_REMEMBERED)]
-            for id in forgotten:
-                del self._entries[id]
-        row = replace(entry.row, done=True, last_error="")
-        try:
-            await asyncio.to_thread(self._state.put_want, row)
-            for id in forgotten:
-                await asyncio.to_thread(self._state.remove_want, id)
-        except PeatError as error:  # after a restart it is found to be here
-            _log.warning("a fulfilled want cannot be remembered", want=row.name, error=str(error))
-        with self._lock:
-            entry.row = row
-        if entry.gone:  # it was cancelled in this moment
-            with suppress(PeatError):
-                await asyncio.to_thread(self._state.remove_want, row.id)
+        await asyncio.to_thread(self._write_fulfilled, entry)
         super()._look_again()
+
+    def _write_fulfilled(self, entry: Entry) -> None:
+        with self._lock:
+            if not entry.is_open:  # it was cancelled in this moment, or its time was over
+                return
+            row = replace(entry.row, done=True, last_error="")
+            try:
+                self._put(entry, row)
+                self._forget()
+            except PeatError as error:  # after a restart it is found to be here
+                _log.warning("a fulfilled want cannot be remembered", want=row.name, error=str(error))
+            entry.row = row
+
+    def _forget(self) -> None:
+        """Of wants that have ended the last ones are remembered."""
+        ended = [each.row.id for each in self._entries.values() if not each.is_open]
+        for id in ended[: max(0, len(ended) - DONE_REMEMBERED)]:
+            self._state.remove_want(id)
+            del self._entries[id]
 
     async def _remember_error(self, entry: Entry) -> None:
         if entry.why and entry.row.last_error != entry.why:

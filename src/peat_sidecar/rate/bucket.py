@@ -19,8 +19,14 @@ class Bucket:
         self._at: float | None = None
 
     def change(self, rate: float | None, now: float) -> None:
-        """From now on another rate; what was overdrawn stays so in bytes, a rate that was low is not kept."""
+        """From now on another rate. What was overdrawn is forgotten with a limit that ends, and stays so in
+        seconds with one that is lowered: in bytes it could stop everything for minutes.
+        """
         self._fill(now)
+        if rate is None or self.rate is None:
+            self._level = 0.0
+        elif rate < self.rate:
+            self._level *= rate / self.rate
         self.rate = rate
 
     def wait_seconds(self, now: float) -> float:

@@ -5,6 +5,7 @@ import re
 from peat_sidecar.errors import ConfigError
 
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) *([kKMGTP]?)(i?)B")
+_LIMIT_BYTES = 1 << 63
 _UNITS = ("", "k", "M", "G", "T", "P")
 
 
@@ -15,7 +16,7 @@ def parse_size(text: str) -> int:
     if found is not None:
         factor = 1024 if found[3] else 1000
         size = int(float(found[1]) * factor ** _UNITS.index(found[2].replace("K", "k")))
-    if size < 1:
+    if not 1 <= size < _LIMIT_BYTES:
         raise ConfigError(f"{text[:40]!r} is no amount of bytes; one looks like 500 MB or 1.5 GiB")
     return size
 

@@ -138,8 +138,10 @@ def _carry_over(aside: Path, into: sqlite3.Connection, columns: Mapping[str, str
         return saved
     try:
         for table, names in columns.items():
-            marks = ",".join("?" * len(names.split(",")))
             with suppress(sqlite3.DatabaseError):  # up to the page that cannot be read
+                there = {row[1] for row in damaged.execute(f"PRAGMA table_info({table})")}
+                kept = [name for name in names.split(", ") if name in there]  # of an earlier program: fewer
+                names, marks = ", ".join(kept), ", ".join("?" * len(kept))
                 for row in damaged.execute(f"SELECT {names} FROM {table}"):
                     with suppress(sqlite3.IntegrityError):
                         into.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", row)

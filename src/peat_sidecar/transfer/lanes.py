@@ -43,16 +43,20 @@ class Lane:
         try:
             granted: bool = await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.result():
-                self.gate.ended(flow)
-                self.gate.correct(flow, -size, self.clock())
-            else:
-                self.gate.withdraw(request)
-            self.pump()
+            self._take_back(request)
             raise
         finally:
             self._waiting.pop(request, None)
         return granted
+
+    def _take_back(self, request: Request) -> None:
+        """Nobody waits for it any more; it may have been granted since its task was cancelled."""
+        if request.granted:
+            self.gate.ended(request.flow)
+            self.gate.correct(request.flow, -request.size, self.clock())
+        else:
+            self.gate.withdraw(request)
+        self.pump()
 
     def ask_again(self) -> None:
         """Limits have changed: what was asked for under others is not granted any more."""

@@ -73,7 +73,7 @@ class Limiter:
     async def bear(self, work: Work, progress: Progress) -> Outcome:
         """Does work that needs peers, again and again where a budget is spent, as soon as it may go on."""
         while True:
-            self._changed.clear()
+            changed = self._changed
             try:
                 return await work(progress)
             except BudgetSpent as error:
@@ -81,7 +81,7 @@ class Limiter:
                 seconds = self.shaper.budgets.seconds_until(error.until, _AGAIN_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._changed.wait()
+                    await changed.wait()
 
     async def change(self, changes: Mapping[str, str | None], *, clear: bool = False) -> None:
         """Sets limits by their names; None takes back what was set. Durable on return; `ConfigError` for what
@@ -100,6 +100,7 @@ class Limiter:
             self._set = texts
             self.shaper.change(limits)
         self._changed.set()
+        self._changed = asyncio.Event()
         for listener in self._listeners:
             listener()
         _log.info("limits have changed", limits=dict(limits.texts))

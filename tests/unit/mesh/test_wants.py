@@ -704,6 +704,17 @@ async def test_done_wants_are_forgotten_in_the_end(tmp_path: Path) -> None:
         assert len(b.p.wants.list()) == 100
 
 
+async def test_expired_wants_are_forgotten_in_the_end(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        b = await made.node("b")
+        for number in range(130):
+            b.p.wants.add(f"registry.example/team/app:v{number}", deadline_seconds=60)
+        await until(lambda: bool(made.time.due))
+        made.time.advance(61)
+        await until(lambda: len(b.p.state.wants()) == 100)
+        assert {each.state for each in b.p.wants.list()} == {"failed"}
+
+
 async def test_trouble_of_the_records_does_not_end_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

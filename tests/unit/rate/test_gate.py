@@ -256,3 +256,17 @@ def test_transfers_share_evenly_however_many_peers_they_have() -> None:
     sending = Sending(gate, one, *flows)
     sending.run(10)
     assert sending.of(one) == pytest.approx(sum(map(sending.of, flows)), abs=6 * PIECE)
+
+
+def test_a_lowered_limit_does_not_wait_for_what_the_old_one_let_through() -> None:
+    gate = Gate()
+    gate.limit(2_500_000, 0.0)
+    asking = flow()
+    gate.ask(asking, 1_250_000)
+    assert gate.grant(0.0)[0]
+    gate.limit(8_000, 0.0)
+    gate.ask(asking, PIECE)
+    granted, wait = gate.grant(0.0)
+    assert not granted
+    assert wait is not None
+    assert wait <= 0.5, "as long as it was under the old one"

@@ -145,12 +145,19 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path, damage: bytes |
         assert (tmp_path / "state.db.damaged-1").exists()
 
 
-def test_what_can_be_read_of_a_damaged_file_is_carried_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacks", [(), ("approved", "deadline", "expired")])
+def test_what_can_be_read_of_a_damaged_file_is_carried_over(tmp_path: Path, lacks: tuple[str, ...]) -> None:
+    """Also of one that an earlier program wrote."""
     path = tmp_path / "state.db"
     with State.open(path) as state:
         fill(state)
         for number in range(2000):
             state.set(f"fact {number:05}", "value " * 20)
+    database = sqlite3.connect(path)
+    for name in lacks:
+        database.execute(f"ALTER TABLE wants DROP COLUMN {name}")
+    database.commit()
+    database.close()
     data = bytearray(path.read_bytes())
     end = len(data) // 4096 * 4096
     data[end - 40960 : end] = b"\xff" * 40960

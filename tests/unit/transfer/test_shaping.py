@@ -289,3 +289,19 @@ async def test_answers_fill_links_unless_a_limit_is_a_trickle() -> None:
             assert shaper.fills_links
         assert not shaper.fills_links
         shaper.close()
+
+
+async def test_leave_that_is_given_in_the_turn_of_a_cancel_is_taken_back(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (provider, getter, _):
+        connection = await getter.pool.connection(provider.address, ALPN)
+        intake = getter.shaper.intake(Progress())
+        passages = [await intake.enter(connection) for _ in range(REQUESTS_PER_PEER)]
+        waiting = [asyncio.create_task(intake.enter(connection)) for _ in range(REQUESTS_PER_PEER)]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        for passage in passages:
+            passage.end()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for _ in range(REQUESTS_PER_PEER):
+            await bounded(intake.enter(connection))
