@@ -114,7 +114,8 @@ async def send_answer(send: Send, answer: Answer, *, with_body: bool) -> None:
     async with AsyncExitStack() as stack:
         if answer.pieces is not None:
             stack.push_async_callback(answer.pieces.aclose)
-        await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+        async with asyncio.timeout(STALL_SECONDS):
+            await send({"type": "http.response.start", "status": answer.status, "headers": raw})
         if answer.pieces is not None:
             async for piece in answer.pieces:
                 await _send_body(send, piece, more=True)

@@ -8,9 +8,9 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 
-from peat_sidecar.errors import ConfigError, NotFound
+from peat_sidecar.errors import ConfigError, NotFound, SourceError
 from peat_sidecar.ids import Digest, Reference
-from peat_sidecar.packages import MANIFEST_MEDIA_TYPES, Descriptor
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, MANIFEST_MEDIA_TYPES, Descriptor
 from peat_sidecar.registry.faults import Code, Fault
 from peat_sidecar.registry.names import LOCAL, Repository, shown_name
 from peat_sidecar.store import BlobInfo, Store
@@ -63,7 +63,7 @@ class Repositories:
         if root is not None:
             return root
         info = self.blob(repository, name)
-        if info is None or info.media_type not in MANIFEST_MEDIA_TYPES:
+        if info is None or info.media_type not in MANIFEST_MEDIA_TYPES or info.size > DOCUMENT_LIMIT_BYTES:
             return None
         return Descriptor(info.media_type, name, info.size)
 
@@ -82,10 +82,14 @@ class Repositories:
         return info if claimed or self._holders(repository, info) else None
 
     def read(self, digest: Digest) -> bytes:
-        """A document; `NotFound` when it has gone meanwhile."""
+        """A document; `NotFound` when it has gone meanwhile, `SourceError` when it is too long for one."""
         info = self.store.find(digest)
         if info is None:
             raise NotFound(f"{digest} has gone")
+        if info.size > DOCUMENT_LIMIT_BYTES:
+            raise SourceError(
+                f"{digest} has {info.size} bytes; a manifest has {DOCUMENT_LIMIT_BYTES} at most"
+            )
         with self.store.reader(info.hash) as reader:
             return reader.read(0, info.size)
 

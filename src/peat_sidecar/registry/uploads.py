@@ -18,6 +18,8 @@ from peat_sidecar.transfer import in_thread
 _WRITE_BYTES = 1 << 20
 _WRITE_SECONDS = 0.5
 """What came is in the file by then, so that a kill costs no more."""
+_FINISHING = 2
+"""Uploads that are read at their end, at once: it takes a thread for as long as the blob is large."""
 _BUSY_SECONDS = 5.0
 """For a request whose client has left, and whose end is not noticed yet."""
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
@@ -29,6 +31,7 @@ class Uploads:
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
         self._store = repositories.store.uploads
+        self._finishing = asyncio.Semaphore(_FINISHING)
         self._busy: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def begin(self, request: Request, repository: Repository, name: str) -> Answer:
@@ -105,7 +108,8 @@ class Uploads:
 
     async def _finish(self, repository: Repository, upload: Upload, digest: Digest) -> Answer:
         try:
-            await in_thread(self._store.finish, upload, digest)
+            async with self._finishing:
+                await in_thread(self._store.finish, upload, digest)
         except IntegrityError as error:
             raise Fault(Code.DIGEST_INVALID, str(error), detail={"digest": str(digest)}) from None
         return _created(repository, digest)

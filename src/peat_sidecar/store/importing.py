@@ -73,8 +73,9 @@ def import_file(
         raise
 
 
-def take_file(shelf: Shelf, path: Path, *, expected: Digest) -> BlobInfo:
+def take_file(shelf: Shelf, path: Path, *, expected: Digest, proven: Callable[[], None]) -> BlobInfo:
     """Makes a file of our own in the data directory a blob, by its name alone: it is read, not copied.
+    `proven` is called before it is published.
 
     After an error the file is where it was.
     """
@@ -89,6 +90,7 @@ def take_file(shelf: Shelf, path: Path, *, expected: Digest) -> BlobInfo:
             with translated(path):
                 shelf.disk.sync(fd)
                 shelf.disk.protect(fd)
+            proven()
             return incoming.publish(names, None)
         except BaseException:
             incoming.drop(keep_data=True)

@@ -54,11 +54,13 @@ class Uploads:
         """Makes it a blob that its owner has a claim to. `IntegrityError`: it is another one, and is dropped;
         after any other error it stays as it is.
         """
-        self.claim(upload.owner, expected, brought=self._shelf.find(expected) is None)
+
+        def claim() -> None:
+            self.claim(upload.owner, expected, brought=self._shelf.find(expected) is None)
+
         try:
-            return take_file(self._shelf, upload.path, expected=expected)
+            return take_file(self._shelf, upload.path, expected=expected, proven=claim)
         except IntegrityError:
-            self.release(upload.owner, expected)
             upload.drop()
             raise
 

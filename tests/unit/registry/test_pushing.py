@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import remove_package
-from tests.support.images import OCI_INDEX
+from tests.support.images import OCI_INDEX, OCI_MANIFEST
 from tests.support.nodes import bounded
 from tests.support.real_files import real_bytes
 from tests.support.registry_client import code_of, descriptor, digest_of, encoded, index
@@ -226,3 +227,22 @@ async def test_a_blob_in_pieces_and_parts(tmp_path: Path) -> None:
             assert (await client.get(url, headers={"Range": odd})).status_code == 200, odd
         for none in ("bytes=2500000-", "bytes=-0", "bytes=9-1"):
             assert (await client.get(url, headers={"Range": none})).status_code == 416, none
+
+
+async def test_a_layer_that_is_called_a_manifest_is_not_read_as_one(tmp_path: Path) -> None:
+    async with endpoint(tmp_path) as (client, _):
+        document = await image(client, "app")
+        large = await push_blob(client, "app", bytes(DOCUMENT_LIMIT_BYTES + 1))
+        layer = {"mediaType": OCI_MANIFEST, "digest": large, "size": DOCUMENT_LIMIT_BYTES + 1}
+        await push_manifest(client, "app", {**document, "layers": [layer]}, "v1")
+        assert (await client.get(f"/v2/app/manifests/{large}")).status_code == 404
+        index = {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [{"mediaType": OCI_MANIFEST, "digest": large, "size": 100}],
+        }
+        answer = await client.put(
+            "/v2/app/manifests/v2", content=encoded(index), headers={"Content-Type": OCI_INDEX}
+        )
+        assert answer.status_code == 400
+        assert str(DOCUMENT_LIMIT_BYTES) in answer.text

@@ -203,3 +203,12 @@ async def test_many_pushes_of_one_blob_at_once(tmp_path: Path) -> None:
             head = await client.head(f"/v2/app/{number}/blobs/{digest_of(DATA)}")
             assert head.headers["Content-Length"] == str(len(DATA))
         assert not files(tmp_path, "partial/*")
+
+
+async def test_a_wrong_upload_takes_no_right_blob_with_it(tmp_path: Path) -> None:
+    async with endpoint(tmp_path) as (client, _):
+        digest = digest_of(DATA)
+        for content, status in ((DATA, 201), (DATA[1:], 400)):
+            at = (await client.post(BEGIN)).headers["Location"]
+            assert (await client.put(at, params={"digest": digest}, content=content)).status_code == status
+        assert (await client.get(f"/v2/app/blobs/{digest}")).content == DATA
