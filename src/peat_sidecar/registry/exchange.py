@@ -108,7 +108,7 @@ async def send_answer(send: Send, answer: Answer, *, with_body: bool) -> None:
     """`TimeoutError` when the client does not take it."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
     headers.setdefault("content-length", str(len(answer.body)))
-    if answer.status == 204:
+    if answer.status in (204, 304):
         del headers["content-length"]
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     async with AsyncExitStack() as stack:

@@ -96,6 +96,8 @@ class Uploads:
         """Drops uploads and claims that nothing happened to for so long; says how many."""
         before, dropped = time.time() - age_seconds, 0
         for path in self._folder.glob("*/*"):
+            if path.suffix not in (_CLAIM, _UPLOAD):
+                continue  # not ours
             with translated(path), suppress(FileNotFoundError):
                 if path.stat().st_mtime > before:
                     continue
