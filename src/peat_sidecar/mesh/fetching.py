@@ -174,7 +174,7 @@ class Fetch:
             sessions, were = peers.sessions(), sessions
             for other in sessions - were:
                 self.sources.returned(other)
-            silent = 0 if progress.wire_bytes > before else silent + 1
+            silent = 0 if progress.wire_bytes > before or progress.is_held_back else silent + 1
             self.gained = self.gained or progress.wire_bytes > before
             before = progress.wire_bytes
             if looks >= PARTIAL_LOOKS and progress.done_bytes:

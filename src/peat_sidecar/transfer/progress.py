@@ -8,6 +8,8 @@ from peat_sidecar.packages import Descriptor
 from peat_sidecar.transfer.events import EventKind, TransferEvents
 from peat_sidecar.transfer.source_progress import SourceProgress, SourceState
 
+_OWING = frozenset({SourceState.WORKING, SourceState.SILENT, SourceState.GONE})
+
 
 @dataclass(slots=True)
 class Progress:
@@ -40,6 +42,14 @@ class Progress:
         self.done_bytes += size
         self.skipped_bytes += size
         self.done_blobs += blobs
+
+    @property
+    def is_held_back(self) -> bool:
+        """Peers are there and nothing is asked of them, since a limit holds or others go first: none is
+        silent then.
+        """
+        states = {each.state for each in self.sources.copy().values()}
+        return SourceState.IDLE in states and states.isdisjoint(_OWING)
 
     def source(self, peer: EndpointId) -> SourceProgress:
         """A peer's counters; one that is new has joined."""

@@ -1,6 +1,7 @@
 """What is counted of one peer, on a clock that tests move."""
 
-from peat_sidecar.transfer import SourceProgress, SourceState
+from peat_sidecar.ids import EndpointId
+from peat_sidecar.transfer import Progress, SourceProgress, SourceState
 from tests.support.manual_time import ManualTime
 
 
@@ -52,3 +53,18 @@ def test_connections_in_use() -> None:
     with source.connected(), source.connected():
         assert source.connections == 2
     assert source.connections == 0
+
+
+def test_held_back_is_who_asks_nobody() -> None:
+    progress = Progress()
+    one, other = EndpointId(bytes([1]) * 32), EndpointId(bytes([2]) * 32)
+    assert not progress.is_held_back
+    progress.source(one)
+    assert progress.is_held_back
+    progress.left(other, "it lacks the rest", lacks=True)
+    assert progress.is_held_back
+    progress.source(one).asked()
+    assert not progress.is_held_back
+    progress.source(one).answered()
+    progress.lost(other, "it broke off")
+    assert not progress.is_held_back
