@@ -112,8 +112,9 @@ class Division:
         """The end of the part that would take longest, so much that both are done at about the same time;
         all of it from one that is stuck. None where that would not gain `worth` seconds.
         """
+        able = (part for part in self.parts if part.may_be_taken_over(now) and part.left & held)
         slowest = max(
-            (part for part in self.parts if part.may_be_taken_over(now) and part.left & held),
+            (part for part in able if not self._is_with_another(part, now)),
             key=lambda part: part.seconds_left(now),
             default=None,
         )
@@ -130,6 +131,14 @@ class Division:
         if ranges != slowest.left:
             slowest.left = slowest.left - ranges
         return self._add(ranges, rate, now, peer)
+
+    def _is_with_another(self, part: Part, now: float) -> bool:
+        """Whether somebody faster is at all of it already."""
+        seconds = part.seconds_left(now)
+        return any(
+            each is not part and not part.left - each.left and each.seconds_left(now) < seconds
+            for each in self.parts
+        )
 
     def arrived(self, part: Part, chunks: ChunkRanges, now: float = 0.0) -> None:
         """Some of it is here, whoever else is at it as well."""

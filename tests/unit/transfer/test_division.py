@@ -1,5 +1,8 @@
 """Who fetches which part of a blob: whole, disjoint, and never held up by the slowest."""
 
+from functools import reduce
+from operator import or_
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +90,16 @@ def test_streams_of_one_peer_leave_each_other_what_is_nearly_done() -> None:
     assert whole.take(ALL, 256.0, 4.0, 0.0, peer="a") is not None
     assert whole.take_over(ALL, 256.0, 0.1, peer="a") is None
     assert whole.take_over(ALL, 256.0, 0.1, peer="b") is not None
+
+
+def test_many_who_are_idle_share_what_is_stuck() -> None:
+    whole = division(4096)
+    stuck = whole.take(ALL, 1000.0, 5.0, 0.0)
+    assert stuck is not None
+    taken = [whole.take_over(ALL, 100.0, 60.0) for _ in range(4)]
+    ranges = [part.left for part in taken if part is not None]
+    assert len(ranges) == 4
+    assert sum(map(count, ranges)) == count(reduce(or_, ranges)), "nothing twice"
 
 
 def test_what_is_nearly_done_is_left_alone() -> None:
