@@ -98,6 +98,11 @@ class Limits:
             {TransferClass(name): rate for name, rate in _within(CLASS, rates)},
         )
 
+    @property
+    def have_windows(self) -> bool:
+        """Whether other rates may hold at another time."""
+        return any(schedule.has_windows for schedule in self._schedules.values())
+
     def next_change(self, moment: datetime) -> datetime | None:
         """When other rates may hold; None: never."""
         changes = [schedule.next_change(moment) for schedule in self._schedules.values()]

@@ -70,9 +70,14 @@ class Schedule:
         local = _local(at, self.zone)
         return next((window.rate for window in self._windows if window.holds(local)), self._otherwise)
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether it is not the same rate always."""
+        return bool(self._windows)
+
     def next_change(self, at: datetime) -> datetime | None:
         """The next moment at which another rate may hold; None when it never does."""
-        if not self._windows:
+        if not self.has_windows:
             return None
         local = _local(at, self.zone)
         edges = {edge for window in self._windows for edge in (window.begin, window.end)}

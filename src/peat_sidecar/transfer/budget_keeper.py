@@ -82,17 +82,15 @@ class BudgetKeeper:
             raise spent
         return min((each.left for each in self._left(connection, transfer_class, "up")), default=math.inf)
 
-    def room_to_answer(self, connection: Connection) -> float:
-        """How many bytes of answers may go over it, at least one; `BudgetSpent` when none may. A metered path
-        is no reason, since the class of what others ask for is not known here.
+    def require_room_to_answer(self, connection: Connection) -> None:
+        """`BudgetSpent` when no answers may go over it. A metered path is no reason, since the class of what
+        others ask for is not known here.
         """
         if not self.budgets.ask_for_paths:
-            return math.inf
+            return
         self._charge(connection)
-        left = self._left(connection, TransferClass.NORMAL, "down")
-        if (spent := _spent(left)) is not None:
+        if (spent := _spent(self._left(connection, TransferClass.NORMAL, "down"))) is not None:
             raise spent
-        return min((each.left for each in left), default=math.inf)
 
     def why_not(self, connection: Connection, transfer_class: TransferClass) -> BudgetSpent | None:
         """Why nothing of that class may come over it; None when something may."""

@@ -11,21 +11,22 @@ def list_package(store: Store, package: Package, reference: str | None) -> Store
     """Lists a package under a reference, or by its root alone. `NotFound` names a blob that is
     missing. Blocks.
     """
+    stored = stored_package(package, store_collection(store, package), reference)
+    store.add_package(stored)
+    return stored
+
+
+def stored_package(package: Package, collection: BlobHash, reference: str | None) -> StoredPackage:
+    """A package as the store lists it."""
     root = package.root
-    stored = StoredPackage(
+    artifact_type = package.documents[root.digest].artifact_type
+    return StoredPackage(
         reference,
-        Descriptor(
-            root.media_type,
-            root.digest,
-            root.size,
-            artifact_type=package.documents[root.digest].artifact_type,
-        ),
-        store_collection(store, package),
+        Descriptor(root.media_type, root.digest, root.size, artifact_type=artifact_type),
+        collection,
         tuple(blob.digest for blob in package.blobs),
         package.total_bytes,
     )
-    store.add_package(stored)
-    return stored
 
 
 def store_collection(store: Store, package: Package) -> BlobHash:

@@ -20,6 +20,7 @@ from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.transfer.answers import asking
 from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.collections import stored_package
 from peat_sidecar.transfer.holdings import holdings
 from peat_sidecar.transfer.intake import LEAST_PART_BYTES, Intake
 from peat_sidecar.transfer.package_listing import (
@@ -115,7 +116,7 @@ class Getter:
             package = await self._fetch_package(
                 collection, sources, intake, expected, limit_bytes, limit_blobs
             )
-        stored = _stored(package, collection, list_as)
+        stored = stored_package(package, collection, list_as)
         await asyncio.to_thread(self._store.add_package, stored)
         return stored
 
@@ -313,12 +314,3 @@ async def _size(connection: Connection, blob_hash: BlobHash, intake: Intake) -> 
 
 def _want(blob: Descriptor, listing: PackageListing) -> Want:
     return Want(listing.hashes[blob.digest], blob.size, blob.digest, blob.media_type)
-
-
-def _stored(package: Package, collection: BlobHash, list_as: str | None) -> StoredPackage:
-    document = package.documents[package.root.digest]
-    root = Descriptor(
-        package.root.media_type, package.root.digest, package.root.size, artifact_type=document.artifact_type
-    )
-    digests = tuple(blob.digest for blob in package.blobs)
-    return StoredPackage(list_as, root, collection, digests, package.total_bytes)

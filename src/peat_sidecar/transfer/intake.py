@@ -41,9 +41,12 @@ class Intake:
         """
         lane = self._traffic.down
         while True:
-            self._traffic.budgets.room(connection, self.progress.transfer_class)
             flow = self._flow(connection)
-            asked = size if size is not None else self.part_bytes(connection) or 0
+            if size is None:
+                asked: float = self.part_bytes(connection) or 0
+            else:
+                self._traffic.budgets.room(connection, self.progress.transfer_class)
+                asked = size
             lane.moved(flow)
             if await lane.enter(flow, asked):
                 return Passage(lane, self._traffic.watch(connection), flow, self.progress, asked)

@@ -60,7 +60,7 @@ class Outlet:
         """
         began = self._traffic.clock()
         while True:
-            self._traffic.budgets.room_to_answer(self._connection)
+            self._traffic.budgets.require_room_to_answer(self._connection)
             if self._is_one_too_many():
                 if self._traffic.clock() - began > _PASSED_OVER_SECONDS:
                     raise PeerUnavailable("a peer's older connection takes all that may go")

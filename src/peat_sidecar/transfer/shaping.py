@@ -118,8 +118,7 @@ class Shaper(Traffic):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        has_windows = self.limits.next_change(self._now()) is not None
         counts = not self.rates.are_none or self.limits.budgets.ask_for_paths
-        if has_windows or counts:
+        if self.limits.have_windows or counts:
             seconds = LOOK_SECONDS if counts else _WINDOW_LOOK_SECONDS
             self._timer = asyncio.get_running_loop().call_later(seconds, self.apply)
