@@ -26,6 +26,7 @@ from peat_sidecar.cli import (
 )
 from peat_sidecar.cli.blobs import blobs
 from peat_sidecar.cli.exit_codes import exit_code_table
+from peat_sidecar.cli.mirror_config import mirror_config
 from peat_sidecar.errors import ConfigError
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -351,4 +352,15 @@ _add(
     packages.remove,
     "peat-sidecar remove example.com/team/app:v1",
     "peat-sidecar remove --blob sha256:...",
+)
+_add(
+    "mirror-config",
+    mirror_config,
+    "peat-sidecar mirror-config containerd",
+    "peat-sidecar mirror-config podman --registry registry.example --write",
+    "peat-sidecar mirror-config docker --endpoint http://127.0.0.1:5001",
+    "peat-sidecar mirror-config containerd --undo",
+    "",
+    "Clients ask the sidecar first and the registry itself for what it has not.",
+    "--undo leaves what others wrote, and puts back what --write set aside.",
 )
