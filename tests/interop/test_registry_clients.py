@@ -212,12 +212,12 @@ def test_what_is_pushed_is_a_package_of_the_node(ground: Ground) -> None:
 
 
 def test_what_is_pushed_is_told_to_the_mesh(ground: Ground) -> None:
-    skopeo_push(ground.zoo, "image", f"{ground.address}/told/app:v1", "--dest-creds", CREDENTIALS)
+    skopeo_push(ground.zoo, "image", f"{ground.address}/a.example/told:v1", "--dest-creds", CREDENTIALS)
     transport = httpx.HTTPTransport(uds=str(ground.daemon.socket))
     with httpx.Client(transport=transport, base_url="http://localhost") as client:
         end = time.monotonic() + _WAIT_SECONDS
         told: list[str] = []
-        while not any("localhost/told/app:v1" in each for each in told):
+        while not any("a.example/told:v1" in each for each in told):
             assert time.monotonic() < end, told
             answer = client.post(
                 "/peat.sidecar.v1.PeatSidecar/ListDocuments", json={"collection": "packages"}

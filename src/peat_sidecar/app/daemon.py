@@ -47,7 +47,7 @@ from peat_sidecar.registry import drop_abandoned, open_registry
 from peat_sidecar.rpc import Application, Node, NodePhase, Parts, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Provider, Shaper, Transfers
+from peat_sidecar.transfer import Clearance, Exporter, Getter, Importer, Limiter, Provider, Shaper, Transfers
 from peat_sidecar.wire import ALPN, MESH_ALPN
 
 _log = structlog.get_logger(__name__)
@@ -142,7 +142,8 @@ class _Daemon:
         await asyncio.to_thread(keep_bans, peers, records)
         limiter = Limiter(shaper, state, limits_of(settings))
         endpoint.on_connection = shaper.watch
-        provider, transfers = Provider(store, shaper), Transfers()
+        clearance = Clearance(store, settings.share)
+        provider, transfers = Provider(store, shaper, clearance.clears), Transfers()
         stack.push_async_callback(transfers.close)
         ground = Ground(
             settings=settings,
@@ -155,7 +156,8 @@ class _Daemon:
             transfers=transfers,
             importer=Importer(store),
             exporter=Exporter(store),
-            getter=Getter(store, pool, shaper=shaper),
+            getter=Getter(store, pool, shaper=shaper, clearance=clearance),
+            clearance=clearance,
             limiter=limiter,
             registries=_registries(settings),
             agent_id=agent_id,

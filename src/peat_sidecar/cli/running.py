@@ -117,6 +117,12 @@ def run(
         float | None,
         typer.Option(metavar="SECONDS", help="How often registries are looked at. [default: 30]"),
     ] = None,
+    share: Annotated[
+        Texts,
+        typer.Option(
+            metavar="[!]PATTERN", help="Packages that peers may have, or with ! may not; see below."
+        ),
+    ] = None,
     replicate: Annotated[
         Texts, typer.Option(metavar="PATTERN[,...]", help="Packages of others to fetch unasked; see below.")
     ] = None,
@@ -249,6 +255,7 @@ def run(
         "watch_registries": _joined(watch_registry),
         "watch_layouts": watch_layout,
         "watch_seconds": watch_seconds,
+        "share": _joined(share),
         "replicate": replicate,
         "platforms": _joined(platform),
         "quota_bytes": quota_bytes,

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     """Image layouts whose packages are taken in, at once when they change."""
     watch_seconds: float = Field(default=30.0, gt=0, le=86400)
     """How often registries are looked at."""
+    share: Texts = ()
+    """Which packages peers may have, by patterns of references, after `*` and `!localhost/*`: the last one
+    that fits decides, `!` before it says no."""
     replicate: Rules = ()
     """What is fetched without being asked for; nothing by default."""
     platforms: Texts = ()

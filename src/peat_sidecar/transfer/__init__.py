@@ -3,6 +3,7 @@
 The first two stand between the store and OCI sources and targets, the other two between the store and peers.
 """
 
+from peat_sidecar.transfer.clearance import Clearance
 from peat_sidecar.transfer.collections import list_package
 from peat_sidecar.transfer.events import EventKind, TransferEvent
 from peat_sidecar.transfer.exporter import Exporter
@@ -20,6 +21,7 @@ from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 
 __all__ = [
+    "Clearance",
     "EventKind",
     "Exporter",
     "Getter",

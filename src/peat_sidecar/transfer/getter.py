@@ -20,6 +20,7 @@ from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.transfer.answers import asking
 from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.clearance import Clearance
 from peat_sidecar.transfer.collections import stored_package
 from peat_sidecar.transfer.holdings import holdings
 from peat_sidecar.transfer.intake import LEAST_PART_BYTES, Intake
@@ -51,8 +52,10 @@ class Getter:
         *,
         patience: Callable[[], Patience] = Patience,
         shaper: Shaper | None = None,
+        clearance: Clearance | None = None,
     ) -> None:
         self._store = store
+        self._clearance = clearance
         self._shaper = shaper or Shaper()
         self._tries = Tries(pool, patience)
         self._sources: dict[BlobHash, Sources] = {}
@@ -114,7 +117,7 @@ class Getter:
         intake = self._shaper.intake(progress)
         with _blaming(peers), contextlib.closing(intake):
             package = await self._fetch_package(
-                collection, sources, intake, expected, limit_bytes, limit_blobs
+                collection, sources, intake, expected, limit_bytes, limit_blobs, list_as
             )
         stored = stored_package(package, collection, list_as)
         await asyncio.to_thread(self._store.add_package, stored)
@@ -128,6 +131,7 @@ class Getter:
         expected: Digest | None,
         limit_bytes: int | None,
         limit_blobs: int | None,
+        list_as: str | None,
     ) -> Package:
         """All of its blobs; it is not listed yet."""
         progress = intake.progress
@@ -140,6 +144,9 @@ class Getter:
             raise Misnamed(
                 f"collection {collection} is of {listing.root.digest}, where {expected} is expected"
             )
+        if self._clearance is not None:
+            name = list_as or f"@{listing.root.digest}"
+            self._clearance.fetching(name, (collection, *listing.hashes.values()))
         package = await self._walk(listing, sources, intake)
         with misnaming(f"collection {collection} is not of its package"):
             check_collection(listing.names, package)
