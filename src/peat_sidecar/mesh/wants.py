@@ -241,7 +241,7 @@ class Wants(WantTable):
 
     def _begin(self, entry: Entry, holder: Holder, group: asyncio.TaskGroup) -> bool:
         """Whether it could."""
-        offer, row = entry.offer, entry.row
+        offer, row = entry.offer, replace(entry.row, transfer_class=entry.transfer_class)
         if offer is None:
             return False
         fetch = Fetch(
