@@ -173,6 +173,15 @@ def run(
     registry_private: Annotated[
         bool | None, typer.Option("--registry-private", help="Pulling needs credentials as well.")
     ] = None,
+    upstream: Annotated[
+        Texts,
+        typer.Option(
+            metavar="REGISTRY[=URL]", help="What clients ask for of it and nobody has is pulled through."
+        ),
+    ] = None,
+    registry_default: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Where names without a registry are looked for too.")
+    ] = None,
     registry_tls_cert: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate, to serve it beyond loopback.")
     ] = None,
@@ -271,6 +280,8 @@ def run(
         "registry_token_file": registry_token_file,
         "registry_read_only": registry_read_only,
         "registry_private": registry_private,
+        "upstreams": _joined(upstream),
+        "registry_default": registry_default,
         "registry_tls_cert": registry_tls_cert,
         "registry_tls_key": registry_tls_key,
         "auth_file": auth_file,

@@ -60,7 +60,8 @@ class Docker:
         """It only reads the file when it is told to."""
         return [
             "Let the daemon read it: systemctl reload docker. Then docker pull asks the sidecar for images"
-            f" of {HUB}, and {HUB} itself for what the sidecar has not. Docker knows mirrors for {HUB}"
+            f" of {HUB}, and {HUB} itself for what the sidecar has not. It names no registry to its mirrors:"
+            f" run the sidecar with --registry-default {HUB}. Docker knows mirrors for {HUB}"
             f" only: pull images of other registries as {mirror.host}/registry.example/NAME.",
         ]
 

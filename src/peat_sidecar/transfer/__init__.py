@@ -15,6 +15,7 @@ from peat_sidecar.transfer.package_documents import PackageDocuments, stored_doc
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.provider import Provider
+from peat_sidecar.transfer.pull_through import PullThrough
 from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.remover import Removed, remove_package
 from peat_sidecar.transfer.shaping import Shaper
@@ -22,6 +23,7 @@ from peat_sidecar.transfer.source_progress import SourceProgress, SourceState
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
+from peat_sidecar.transfer.upstream import Upstream
 
 __all__ = [
     "ArrivingBlob",
@@ -37,6 +39,7 @@ __all__ = [
     "Patience",
     "Progress",
     "Provider",
+    "PullThrough",
     "Readings",
     "Removed",
     "Shaper",
@@ -48,6 +51,7 @@ __all__ = [
     "TransferKind",
     "TransferState",
     "Transfers",
+    "Upstream",
     "Work",
     "in_thread",
     "list_package",
