@@ -243,7 +243,7 @@ class Mesh:
             exports=self.exports,
             sources=_sources(settings),
         )
-        self._known = KnownPackages(records, ground.trust)
+        self._known = KnownPackages(records, ground.trust, ground.agent_id)
         self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
         self.on_demand = OnDemand(
             ground.agent_id,
