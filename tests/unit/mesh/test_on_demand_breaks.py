@@ -1,5 +1,6 @@
 """Pulls through the mesh when peers leave, clients are slow, and tags have moved on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -70,18 +71,23 @@ async def test_nobody_is_left(tmp_path: Path) -> None:
         a, b = await providers(made, "a", "b")
         await slow(b)
         async with endpoint_of(b, wait_seconds=0.5) as there:
-            body = b""
+            body = bytearray()
             with pytest.raises(httpx.RemoteProtocolError):
-                async with there.client.stream("GET", f"/v2/{PATH}") as answer:
-                    async for piece in answer.aiter_raw():
-                        made.made.memory.stall(a.id, b.id)
-                        body += piece
+                await read(there, body, lambda: made.made.memory.stall(a.id, b.id))
             assert 0 < len(body) < SIZE
             assert body == DATA[: len(body)]
             made.made.memory.resume(a.id, b.id)
             rest = await there.get(PATH, range=f"bytes={len(body)}-")
             assert rest.status_code == 206
             assert body + rest.content == DATA
+
+
+async def read(there: Endpoint, body: bytearray, begun: Callable[[], None]) -> None:
+    """Reads the layer into a body, and says when it has begun."""
+    async with there.client.stream("GET", f"/v2/{PATH}") as answer:
+        async for piece in answer.aiter_raw():
+            begun()
+            body += piece
 
 
 async def test_a_slow_client_holds_up_nobody(tmp_path: Path) -> None:
