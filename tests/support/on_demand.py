@@ -35,7 +35,7 @@ async def endpoint_of(
     """`keeps`: documents of all known packages are brought ahead."""
     parts = node.p
     assert node.node is not None
-    known = KnownPackages(parts.records, parts.trust)
+    known = KnownPackages(parts.records, parts.trust, node.name)
     documents = KnownDocuments(
         parts.records, parts.offers, parts.providers, node.peers, node.node.getter, parts.store
     )

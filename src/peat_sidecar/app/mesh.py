@@ -245,7 +245,7 @@ class Mesh:
             sources=_sources(settings),
             shares=ground.clearance.shares_package,
         )
-        self._known = KnownPackages(records, ground.trust)
+        self._known = KnownPackages(records, ground.trust, ground.agent_id)
         self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
         self.on_demand = OnDemand(
             ground.agent_id,

@@ -34,7 +34,9 @@ class ReadsPackages(Protocol):
 class KnownPackages:
     """Follows the records from its making to `close`. Thread-safe; blocks."""
 
-    def __init__(self, records: ReadsPackages, trust: Decides) -> None:
+    def __init__(self, records: ReadsPackages, trust: Decides, agent_id: str) -> None:
+        """`agent_id`: this node's, whose own word is left out: what it had and is removed is nowhere."""
+        self._agent_id = agent_id
         self._records = records
         self._trust = trust
         self._lock = threading.Lock()
@@ -58,7 +60,9 @@ class KnownPackages:
 
     def _offer(self, doc_id: str) -> Offer | None:
         document = self._records.get(PACKAGES, doc_id)
-        return offer_of(document) if document is not None and self._trust.decides(document) else None
+        if document is None or document.owner == self._agent_id or not self._trust.decides(document):
+            return None
+        return offer_of(document)
 
     def _read(self) -> None:
         """Once; what changes meanwhile is noted as well."""

@@ -108,9 +108,9 @@ class OnDemand:
         """What a tag means, unless what is here means it as well, or is all that can be had."""
         offer = self._offers.resolve(reference)
         here = self._store.package(reference)
+        holders = self._providers.holders(offer.collection) if offer is not None else []
         if offer is None or here is None:
-            return offer
-        holders = self._providers.holders(offer.collection)
+            return offer if holders else None
         can_be_had = any(each.connected and each.can_be_asked for each in holders)
         is_newer = here.root.digest != offer.root and self._is_announced(here.collection)
         return offer if is_newer and can_be_had else None
