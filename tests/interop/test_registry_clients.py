@@ -162,11 +162,11 @@ def containerd(tmp_path: Path) -> Iterator[Path]:
         process.wait(_START_SECONDS)
 
 
-def mirror_config(client: str, ground: Ground, folder: Path, registry: str) -> None:
+def mirror_config(client: str, address: str, folder: Path, registry: str) -> None:
     """Has the client told to ask the sidecar first."""
     run(
         *(Path(sys.executable).parent / "peat-sidecar", "mirror-config", client, "--write"),
-        *("--dir", folder, "--registry", registry, "--endpoint", f"http://{ground.address}"),
+        *("--dir", folder, "--registry", registry, "--endpoint", f"http://{address}"),
     )
 
 
@@ -176,7 +176,7 @@ def test_podman_and_skopeo_through_their_mirror(
 ) -> None:
     """What the registry itself, which does not exist, would be asked for."""
     skopeo_push(ground.image, "v1", f"{ground.address}/a.invalid/team/app:v1", "--dest-creds", CREDENTIALS)
-    mirror_config("podman", ground, tmp_path / "conf", "a.invalid")
+    mirror_config("podman", ground.address, tmp_path / "conf", "a.invalid")
     (configured,) = (tmp_path / "conf").iterdir()
     name = "a.invalid/team/app:v1"
     if program == "skopeo":
@@ -191,7 +191,7 @@ def test_containerd_through_its_mirror(ground: Ground, tmp_path: Path, container
     """It asks for docker.io with `?ns=`, and gets what was pushed for that registry."""
     place = f"{ground.address}/docker.io/library/app:v1"
     skopeo_push(ground.image, "v1", place, "--dest-creds", CREDENTIALS)
-    mirror_config("containerd", ground, tmp_path / "hosts", "docker.io")
+    mirror_config("containerd", ground.address, tmp_path / "hosts", "docker.io")
     ctr = ["ctr", "--address", containerd, "images"]
     reference = "docker.io/library/app:v1"
     run(*ctr, "pull", "--snapshotter", "native", "--hosts-dir", tmp_path / "hosts", reference)
