@@ -151,6 +151,25 @@ async def test_of_an_index_comes_what_was_asked_for(odd: OddRegistry, tmp_path: 
         assert [name for name in made.store.roots() if name.startswith(NAME)] == [REFERENCE]
 
 
+@pytest.mark.parametrize("has_referrers", [True, False])
+async def test_what_refers_to_it_comes_with_it(odd: OddRegistry, tmp_path: Path, has_referrers: bool) -> None:
+    """Signatures are listed where clients look for them; an upstream that has no such list costs nothing."""
+    digest = publish(odd, LAYER)
+    odd.has_referrers = has_referrers
+    subject = {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(odd.manifests[digest][1])}
+    signature = odd.add_manifest(image(odd, b"signed", config=b"[]") | {"subject": subject})
+    async with mirror(tmp_path, odd) as made:
+        await made.pull()
+        await made.listed(REFERENCE)
+        await until(lambda: not made.transfers.running())
+        listed = (await made.get(f"app/referrers/{digest}")).json()["manifests"]
+        assert [each["digest"] for each in listed] == ([signature] if has_referrers else [])
+        assert set(made.store.roots()) == {REFERENCE} | (
+            {f"{NAME}/app@{signature}"} if has_referrers else set()
+        )
+        assert len(made.store.packages()) == len(made.store.roots())
+
+
 async def test_a_second_tag_of_the_same_costs_a_question(odd: OddRegistry, tmp_path: Path) -> None:
     publish(odd, LAYER)
     odd.manifests["latest"] = odd.manifests["v1"]
