@@ -182,6 +182,12 @@ def run(
     registry_default: Annotated[
         str | None, typer.Option(metavar="HOST", help="Where names without a registry are looked for too.")
     ] = None,
+    registry_wait_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="How long a pull waits for members without a byte. [default: 10]"
+        ),
+    ] = None,
     registry_tls_cert: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate, to serve it beyond loopback.")
     ] = None,
@@ -282,6 +288,7 @@ def run(
         "registry_private": registry_private,
         "upstreams": _joined(upstream),
         "registry_default": registry_default,
+        "registry_wait_seconds": registry_wait_seconds,
         "registry_tls_cert": registry_tls_cert,
         "registry_tls_key": registry_tls_key,
         "auth_file": auth_file,

@@ -5,6 +5,7 @@ that is another one.
 """
 
 import asyncio
+import time
 from contextlib import suppress
 
 from peat_sidecar.errors import NotFound
@@ -13,6 +14,9 @@ from peat_sidecar.ranges import CHUNK_SIZE, GROUP_SIZE, ChunkRanges
 from peat_sidecar.store import BlobReader, Store
 from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.threads import in_thread
+
+_REOPEN_SECONDS = 0.4
+"""Where nothing came: it may have come whole another way, or begun anew, in another file."""
 
 
 class ArrivingBlob:
@@ -24,6 +28,7 @@ class ArrivingBlob:
         self._size = size
         self._readings = readings
         self._reader: BlobReader | None = None
+        self._opened_at = 0.0
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._end = store.subscribe(blob, self._told)
@@ -49,20 +54,17 @@ class ArrivingBlob:
             self._loop.call_soon_threadsafe(self._news.set)
 
     def _read(self, offset: int, most_bytes: int) -> bytes:
-        info = self._store.find(self._blob)
-        if info is None:
-            return b""
-        try:
-            if self._reader is None:
-                self._reader = self._store.reader(self._blob)
-            have = ChunkRanges.all() if info.complete else self._reader.have
-            end = readable_end(have, offset, self._size, is_proven=info.complete)
-            data = self._reader.read(offset, min(most_bytes, end - offset)) if end > offset else b""
-        except NotFound:  # it was given up in this moment
-            data = b""
-        if not data:  # when there is more it may be in another file
+        if self._reader is None:
+            try:
+                self._reader, self._opened_at = self._store.reader(self._blob), time.monotonic()
+            except NotFound:
+                return b""
+        end = readable_end(self._reader.have, offset, self._size)
+        if end > offset:
+            return self._reader.read(offset, min(most_bytes, end - offset))
+        if time.monotonic() - self._opened_at > _REOPEN_SECONDS:
             self._drop()
-        return data
+        return b""
 
     def _drop(self) -> None:
         if self._reader is not None:
@@ -70,10 +72,12 @@ class ArrivingBlob:
             self._reader = None
 
 
-def readable_end(have: ChunkRanges, offset: int, size: int, *, is_proven: bool) -> int:
-    """Up to which byte a blob may be read from an offset on; the offset itself when it may not."""
+def readable_end(have: ChunkRanges, offset: int, size: int) -> int:
+    """Up to which byte a blob may be read from an offset on; the offset itself when it may not. Only one that
+    is proven has all chunks.
+    """
     end = have.end_of_run(offset // CHUNK_SIZE)
     reached = size if end is None else min(size, end * CHUNK_SIZE)
-    if not is_proven:
+    if not have.is_all:
         reached = min(reached, max(0, size - 1) // GROUP_SIZE * GROUP_SIZE)
     return max(offset, reached)

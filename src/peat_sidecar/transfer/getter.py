@@ -8,7 +8,7 @@ transfers want is fetched by the first and awaited by the second.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from peat_sidecar.errors import Misnamed, NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress
@@ -34,6 +34,7 @@ from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.shaping import Shaper
+from peat_sidecar.transfer.sharing import share
 from peat_sidecar.transfer.small_blobs import SmallBlobs
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.tries import Tries
@@ -228,18 +229,28 @@ class Getter:
                 done.set()
 
     async def _bring(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
-        progress = intake.progress
+        """Small blobs first; at the same time as large ones where somebody waits for one of those."""
+        is_read = any(want.hash in self.readings for want in wants if not want.is_small)
+        steps = iter((self._bring_small, self._bring_large))
 
-        async def small(connection: Connection) -> None:
+        async def following() -> Callable[..., Awaitable[None]] | None:
+            return next(steps, None)
+
+        await share(following, lambda step: step(wants, sources, intake), 2 if is_read else 1)
+
+    async def _bring_small(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
+        async def work(connection: Connection) -> None:
             lacking = [want for want in await asyncio.to_thread(self._lacking, wants) if want.is_small]
             few = SmallBlobs(self._store, connection, intake)
             await few.fetch(sorted(lacking, key=lambda want: want.hash not in self.readings))
 
         if any(want.is_small for want in wants):
-            await self._tries.first(sources, progress, small)
+            await self._tries.first(sources, intake.progress, work)
+
+    async def _bring_large(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
         large = [want for want in await asyncio.to_thread(self._lacking, wants) if not want.is_small]
         if large:
-            board = Board(self._store, large, progress, spread=sources.spread, readings=self.readings)
+            board = Board(self._store, large, intake.progress, spread=sources.spread, readings=self.readings)
             try:
                 await self._tries.all(sources, board, intake)
             finally:
