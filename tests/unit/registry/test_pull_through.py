@@ -115,6 +115,7 @@ async def test_many_clients_share_one_download(odd: OddRegistry, tmp_path: Path)
     async with mirror(tmp_path, odd) as made:
         pulled = await bounded(asyncio.gather(*(made.pull() for _ in range(16))))
         assert all(each == pulled[0] for each in pulled)
+        assert odd.count("GET", "/manifests/") < 3  # who comes while it is asked shares the answer
         await made.listed(REFERENCE)
         assert sorted(blobs_asked_for(odd)) == sorted(pulled[0])
 
@@ -254,6 +255,8 @@ async def test_an_upstream_that_fails_costs_once_and_what_is_here_is_served(
             odd.rules.clear()
             made.time.advance(31)
             assert (await bounded(made.get("app/manifests/v2"))).status_code == 404
+            assert not made.upstream.is_failing
+        assert made.upstream.asked["failed"]
 
 
 async def test_one_refused_repository_is_no_failure_of_others(odd: OddRegistry, tmp_path: Path) -> None:
