@@ -190,7 +190,7 @@ class _Daemon:
         listeners = open_listeners(application.app, settings)
         for listener in listeners:
             stack.callback(listener.close)
-        registry = await asyncio.to_thread(open_registry, store, settings)
+        registry = await asyncio.to_thread(open_registry, store, settings, mesh.on_demand)
         for listener in registry:
             stack.callback(listener.close)
         return cls(parts, application, endpoint, pool, provider, mesh, listeners, registry)

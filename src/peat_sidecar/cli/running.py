@@ -167,6 +167,12 @@ def run(
     registry_private: Annotated[
         bool | None, typer.Option("--registry-private", help="Pulling needs credentials as well.")
     ] = None,
+    registry_wait_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="How long a pull waits for members without a byte. [default: 10]"
+        ),
+    ] = None,
     registry_tls_cert: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate, to serve it beyond loopback.")
     ] = None,
@@ -264,6 +270,7 @@ def run(
         "registry_token_file": registry_token_file,
         "registry_read_only": registry_read_only,
         "registry_private": registry_private,
+        "registry_wait_seconds": registry_wait_seconds,
         "registry_tls_cert": registry_tls_cert,
         "registry_tls_key": registry_tls_key,
         "auth_file": auth_file,

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """Nobody may push, whoever has credentials."""
     registry_private: bool = False
     """Pulling needs credentials as well."""
+    registry_wait_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """What others have and gives no byte for so long is answered by 503."""
     registry_tls_cert: Path | None = None
     """PEM certificate chain; without one the registry is served on loopback only."""
     registry_tls_key: Path | None = None

@@ -3,15 +3,18 @@
 The first two stand between the store and OCI sources and targets, the other two between the store and peers.
 """
 
+from peat_sidecar.transfer.arriving import ArrivingBlob
 from peat_sidecar.transfer.collections import list_package
 from peat_sidecar.transfer.events import EventKind, TransferEvent
 from peat_sidecar.transfer.exporter import Exporter
 from peat_sidecar.transfer.getter import Getter
 from peat_sidecar.transfer.importer import Imported, Importer
 from peat_sidecar.transfer.limiter import Limiter
+from peat_sidecar.transfer.package_documents import PackageDocuments, stored_documents
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.provider import Provider
+from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.remover import Removed, remove_package
 from peat_sidecar.transfer.shaping import Shaper
 from peat_sidecar.transfer.source_progress import SourceProgress, SourceState
@@ -20,6 +23,7 @@ from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 
 __all__ = [
+    "ArrivingBlob",
     "EventKind",
     "Exporter",
     "Getter",
@@ -27,9 +31,11 @@ __all__ = [
     "Importer",
     "Limiter",
     "Outcome",
+    "PackageDocuments",
     "Patience",
     "Progress",
     "Provider",
+    "Readings",
     "Removed",
     "Shaper",
     "SourceProgress",
@@ -45,4 +51,5 @@ __all__ = [
     "list_package",
     "opened",
     "remove_package",
+    "stored_documents",
 ]
