@@ -31,6 +31,7 @@ from peat_sidecar.app.process import (
     keep_going,
     leave_soon,
     raise_file_limit,
+    share_arenas,
     spare_the_collector,
 )
 from peat_sidecar.classes import TransferClass
@@ -55,6 +56,7 @@ _log = structlog.get_logger(__name__)
 
 def serve(settings: Settings) -> None:
     """Runs the daemon in this process until SIGTERM or SIGINT."""
+    share_arenas()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
         leave_soon()
