@@ -44,7 +44,7 @@ from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import IrohEndpoint, Pool, watch_network
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
-from peat_sidecar.registry import drop_abandoned, open_registry
+from peat_sidecar.registry import count_requests, drop_abandoned, open_registry
 from peat_sidecar.rpc import Application, Node, NodePhase, Parts, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
@@ -195,6 +195,7 @@ class _Daemon:
         registry = await asyncio.to_thread(open_registry, store, settings)
         for listener in registry:
             stack.callback(listener.close)
+        count_requests(registry, parts.metrics)
         return cls(parts, application, endpoint, pool, provider, mesh, listeners, registry)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:
