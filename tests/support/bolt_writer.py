@@ -1,12 +1,12 @@
 """Writes bolt databases, as small as they can be: a leaf, or several beneath a branch; buckets inline."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 PAGE_BYTES = 4096
 _BRANCH, _LEAF, _META = 1, 2, 4
-_ROOT = 3
+ROOT = 3
 Tree = Mapping[bytes, Any]
 """Keys with bytes, or a tree of their own."""
 
@@ -16,10 +16,20 @@ def bolt_file(tree: Tree, *, transaction: int = 7, leaf_keys: int | None = None)
     items = sorted(tree.items())
     step = leaf_keys or max(1, len(items))
     parts = [items[at : at + step] for at in range(0, len(items), step)] or [[]]
-    leaves = [_node(_LEAF, _elements(part)) for part in parts]
-    nodes = leaves if len(leaves) == 1 else [_branch_over(parts, leaves), *leaves]
-    metas = [_meta(number, transaction - 1 + number, _ROOT) for number in (0, 1)]
+    leaves = [leaf(part) for part in parts]
+    nodes = leaves if len(leaves) == 1 else [_above(parts, leaves), *leaves]
+    return file_of(nodes, transaction)
+
+
+def file_of(nodes: Sequence[bytes], transaction: int = 7) -> bytes:
+    """A whole file of these nodes, the first of which, on page 3, is the root."""
+    metas = [_meta(number, transaction - 1 + number, ROOT) for number in (0, 1)]
     return b"".join(metas) + _page(2, 0x10, 0) + b"".join(nodes)
+
+
+def leaf(items: list[tuple[bytes, Any]]) -> bytes:
+    """A node of keys in order."""
+    return _node(_LEAF, _elements(items))
 
 
 def _elements(items: list[tuple[bytes, Any]]) -> bytes:
@@ -44,18 +54,19 @@ def _node(flags: int, body: bytes) -> bytes:
     return (head + body[2:]).ljust(size, b"\0")
 
 
-def _branch_over(parts: list[list[tuple[bytes, Any]]], leaves: list[bytes]) -> bytes:
+def _above(parts: list[list[tuple[bytes, Any]]], leaves: list[bytes]) -> bytes:
     """The root; the leaves lie behind it, one after the other."""
     keys = [part[0][0] for part in parts]
-    page = _ROOT + len(_branch([(key, 0) for key in keys])) // PAGE_BYTES
+    page = ROOT + len(branch([(key, 0) for key in keys])) // PAGE_BYTES
     children = []
     for key, leaf in zip(keys, leaves, strict=True):
         children.append((key, page))
         page += len(leaf) // PAGE_BYTES
-    return _branch(children)
+    return branch(children)
 
 
-def _branch(children: list[tuple[bytes, int]]) -> bytes:
+def branch(children: list[tuple[bytes, int]]) -> bytes:
+    """A node that leads to others, each with its first key and its page."""
     headers, data = b"", b""
     for number, (key, page) in enumerate(children):
         headers += struct.pack("<IIQ", (len(children) - number) * 16 + len(data), len(key), page)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.bolt_writer import PAGE_BYTES, bolt_file
+from tests.support.bolt_writer import PAGE_BYTES, ROOT, bolt_file, branch, file_of, leaf
 
 from peat_sidecar.errors import SourceError
 from peat_sidecar.oci.bolt import Bucket, read_bolt
@@ -94,6 +94,13 @@ def test_pages_in_a_circle(tmp_path: Path) -> None:
     data[3 * PAGE_BYTES + 16 + 8 : 3 * PAGE_BYTES + 32] = struct.pack("<Q", 3)
     with pytest.raises(SourceError, match=r"meta.db is damaged"):
         read(tmp_path / "meta.db", bytes(data))
+
+
+def test_pages_that_are_led_to_again_and_again(tmp_path: Path) -> None:
+    """Thirty nodes, each of which leads twice to the next: what would be read a thousand million times."""
+    nodes = [branch([(b"a", page), (b"b", page)]) for page in range(ROOT + 1, ROOT + 30)]
+    with pytest.raises(SourceError, match="in a circle, or overlap"):
+        read(tmp_path / "meta.db", file_of([*nodes, leaf([(b"a", b"1")])]))
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 20_000, b"SQLite format 3" * 1000])
