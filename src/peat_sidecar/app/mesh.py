@@ -22,13 +22,16 @@ from peat_sidecar.mesh import (
     AgentWatcher,
     Announcer,
     Arrivals,
+    Collector,
     Formation,
     LayoutWatcher,
     Offers,
     Peers,
+    Pins,
     Platforms,
     Policy,
     Providers,
+    Quota,
     RegistryExports,
     RegistryPattern,
     RegistryWatcher,
@@ -165,6 +168,14 @@ def limits_of(settings: Settings) -> Limits:
         raise ConfigError(f"limits (--limit-up, --budget and so on): {error}") from None
 
 
+def quota_of(settings: Settings) -> Quota:
+    """What the settings say. `ConfigError` when it is none."""
+    try:
+        return Quota.parse(settings.quota)
+    except ConfigError as error:
+        raise ConfigError(f"quota (--quota, PEAT_SIDECAR_QUOTA): {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What the mesh stands on."""
@@ -221,6 +232,7 @@ class Mesh:
             approve_above=lambda: ground.limiter.limits.budgets.approve_above,
         )
         ground.limiter.on_change(self.wants.limits_changed)
+        self.pins = Pins(state)
         self.replicator = Replicator(
             policy,
             records,
@@ -228,8 +240,10 @@ class Mesh:
             store,
             state,
             ground.trust,
-            quota_bytes=settings.quota_bytes,
+            pins=self.pins,
+            quota=quota_of(settings),
         )
+        self.collector = Collector(store, state, self.wants)
         self._announcer = Announcer(
             ground.agent_id,
             records,
@@ -252,6 +266,7 @@ class Mesh:
             "keep what is used of budgets": ground.limiter.run,
             "wants": self.wants.run,
             "replicate": self.replicator.run,
+            "look after the store": self.collector.run,
             "announce": self._announcer.run,
             "export to registries": self.exports.run,
             "tell and hear where nodes are": self._whereabouts.run,

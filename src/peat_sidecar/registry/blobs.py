@@ -83,7 +83,7 @@ class _Pieces:
     @classmethod
     async def open(cls, store: Store, hash: BlobHash, wanted: range) -> "_Pieces":
         """With its first piece, so that what cannot be read is known before the answer begins."""
-        pieces = cls(await opened(lambda: store.reader(hash), BlobReader.close), wanted)
+        pieces = cls(await opened(lambda: store.reader(hash, hand_out=True), BlobReader.close), wanted)
         try:
             await asyncio.shield(pieces._reading)
         except BaseException:

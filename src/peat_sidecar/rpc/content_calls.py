@@ -28,7 +28,7 @@ from peat_sidecar.rpc.messages import (
 )
 from peat_sidecar.rpc.parts import Parts
 from peat_sidecar.rpc.places import open_file, open_parent, open_source, open_target
-from peat_sidecar.store import StoredPackage
+from peat_sidecar.store import BlobInfo, StoredPackage
 from peat_sidecar.transfer import Outcome, Progress, Transfer, TransferKind, TransferState, Work
 from peat_sidecar.wire import Ticket
 
@@ -70,7 +70,8 @@ class ContentCalls:
             if not request.approved:
                 progress.approve_above = self._parts.limiter.limits.budgets.approve_above
             if not is_package:
-                return Outcome(blob=await getter.fetch_blob(wanted, peer, progress, expected=expected))
+                blob = await getter.fetch_blob(wanted, peer, progress, expected=expected)
+                return await self._keep(blob)
             package = await getter.fetch_package(wanted, peer, progress, list_as=list_as, expected=expected)
             return Outcome(package=package, foreign=tuple(progress.foreign))
 
@@ -115,7 +116,7 @@ class ContentCalls:
                 blob = await importer.import_file(
                     file.fileno(), progress, expected=expected, media_type=media_type, link=link
                 )
-                return Outcome(blob=blob)
+                return await self._keep(blob)
             finally:
                 file.close()
 
@@ -125,6 +126,11 @@ class ContentCalls:
         except BaseException:
             file.close()
             raise
+
+    async def _keep(self, blob: BlobInfo) -> Outcome:
+        """A blob that was asked for by itself stays until somebody deletes it."""
+        await asyncio.to_thread(self._parts.store.uploads.keep, blob.proven_digest)
+        return Outcome(blob=blob)
 
     async def _import_package(self, request: pb.ImportBlobRequest, place: str, name: str) -> Transfer:
         if request.expected_digest or request.media_type:

@@ -4,6 +4,7 @@ What is under a blob's name is complete and proven; what is partial is served as
 the death of the program or of the power, no wrong byte is ever given out. Synchronous and thread-safe.
 """
 
+from peat_sidecar.store.discarding import Discarded
 from peat_sidecar.store.disk import Disk, Entry
 from peat_sidecar.store.partial import PartialBlob
 from peat_sidecar.store.reader import BlobReader
@@ -16,6 +17,7 @@ __all__ = [
     "BlobInfo",
     "BlobReader",
     "BlobWriter",
+    "Discarded",
     "Disk",
     "Entry",
     "PartialBlob",

@@ -13,6 +13,7 @@ import structlog
 from peat_sidecar.errors import ConfigError, NotFound, PeatError
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.packages import Descriptor, Package, Walk
+from peat_sidecar.store.companions import HEAD_BYTES, Companions
 from peat_sidecar.store.failures import translated
 from peat_sidecar.store.index import BlobRow, PackageRow
 from peat_sidecar.store.layout import (
@@ -38,6 +39,8 @@ class Catalog:
         self._shelf = shelf
         self._path = shelf.layout.oci / "index.json"
         self._listeners: tuple[PackagesListener, ...] = ()
+        self.companions = Companions(self._read_head)
+        """Of the packages that are listed; under the lock of the names."""
 
     def subscribe(self, listener: PackagesListener) -> Callable[[], None]:
         """Called after each change, in the thread that made it. Returns what ends it."""
@@ -54,27 +57,27 @@ class Catalog:
         """Replaces what had that reference. NotFound when a blob of it is not complete here."""
         shelf = self._shelf
         with shelf.naming:
-            missing = [digest for digest in package.blobs if shelf.find(digest) is None]
-            if missing or package.root.digest not in package.blobs:
-                raise NotFound(
-                    f"{missing[0] if missing else package.root.digest} of the package is not in the store"
-                )
+            self._require_here(package)
             root = package.root
             descriptor = {"mediaType": root.media_type, "digest": str(root.digest), "size": root.size}
             if root.artifact_type is not None:
                 descriptor["artifactType"] = root.artifact_type
-            before = shelf.index.packages("reference IS ?", (package.reference,)) if package.reference else []
             row = PackageRow(
                 package.reference, root.digest, descriptor, package.collection, package.bytes, package.blobs
             )
+            replaced = shelf.index.packages("name = ?", (row.name,))
+            before = replaced if package.reference else []
             shelf.index.add_package(row)
             try:
                 self.write()
             except PeatError:
                 shelf.index.remove_packages([row.name])
-                for old in before:
+                for old in replaced:
                     shelf.index.add_package(old)
                 raise
+            self.companions.add(package.collection)
+            for old in replaced:
+                self.companions.remove(old.collection)
         self._tell([package], [_package(old) for old in before])
 
     def all(self) -> list[StoredPackage]:
@@ -97,6 +100,8 @@ class Catalog:
         with self._shelf.naming:
             rows = self._shelf.index.find_packages(name)
             self._shelf.index.remove_packages([row.name for row in rows])
+            for row in rows:
+                self.companions.remove(row.collection)
             if rows:
                 self.write()
         removed = [_package(row) for row in rows]
@@ -133,6 +138,8 @@ class Catalog:
         if gone:
             _log.warning("packages without their manifest are dropped", packages=gone)
             index.remove_packages(gone)
+        for row in index.packages():
+            self.companions.add(row.collection)
         self.write()
 
     def _read_back(self, entry: dict[str, Any], known: set[str]) -> None:
@@ -168,11 +175,29 @@ class Catalog:
                     walk.feed(descriptor, self._read(row))
         return walk.package()
 
-    def _read(self, row: BlobRow) -> bytes:
+    def _require_here(self, package: StoredPackage) -> None:
+        """All its blobs, and what goes with its collection."""
+        find = self._shelf.find
+        missing: list[Digest | BlobHash] = [each for each in package.blobs if find(each) is None]
+        if package.root.digest not in package.blobs:
+            missing.append(package.root.digest)
+        if find(package.collection) is not None:
+            missing += [each for each in self.companions.of(package.collection) if find(each) is None]
+        if missing:
+            raise NotFound(f"{missing[0]} of the package is not in the store; import or fetch it again")
+
+    def _read_head(self, collection: BlobHash) -> bytes:
+        row = self._shelf.find(collection)
+        try:
+            return self._read(row, HEAD_BYTES) if row is not None else b""
+        except PeatError:  # it has gone, or was changed: the package is fetched by its digests then
+            return b""
+
+    def _read(self, row: BlobRow, limit: int | None = None) -> bytes:
         fd = self._shelf.open(row)
         try:
             with translated(self._shelf.layout.blob(row.sha256)):
-                return self._shelf.disk.read(fd, row.size, 0)
+                return self._shelf.disk.read(fd, row.size if limit is None else limit, 0)
         finally:
             self._shelf.disk.close(fd)
 

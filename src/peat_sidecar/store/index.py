@@ -120,6 +120,17 @@ class Index:
         query = f"SELECT {_BLOB_COLUMNS} FROM blobs WHERE {where} ORDER BY hash LIMIT ?"
         return [_blob(row) for row in self._rows(query, (*values, limit))]
 
+    def blobs_without_package(self, after: bytes, limit: int) -> list[BlobRow]:
+        """Those that no package names, in the order of their hashes."""
+        held = "EXISTS (SELECT 1 FROM package_blobs WHERE digest IN (sha256, sha512))"
+        query = f"SELECT {_BLOB_COLUMNS} FROM blobs WHERE hash > ? AND NOT {held} ORDER BY hash LIMIT ?"
+        return [_blob(row) for row in self._rows(query, (after, limit))]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every blob, by each of its digests as text."""
+        rows = self._rows("SELECT sha256, sha512, size FROM blobs", ())
+        return {name: size for *names, size in rows for name in names if name is not None}
+
     def add_blobs(self, rows: Iterable[BlobRow]) -> None:
         """One transaction; a row of the same name is replaced, a media type that is known is kept."""
         values = [
@@ -200,6 +211,11 @@ class Index:
         query = f"SELECT reference, descriptor FROM packages WHERE {where}"
         rows = self._rows(query, (prefix, prefix + "\U0010ffff"))
         return [(reference, json.loads(descriptor)) for reference, descriptor in rows]
+
+    def has_reference(self, prefix: str) -> bool:
+        """Whether a reference begins with a text."""
+        query = "SELECT 1 FROM packages WHERE name >= ? AND name < ? AND reference NOT NULL LIMIT 1"
+        return bool(self._rows(query, (prefix, prefix + "\U0010ffff")))
 
     def remove_packages(self, names: Iterable[str]) -> None:
         with self._transaction():

@@ -4,6 +4,7 @@ oci/oci-layout, oci/index.json, oci/blobs/<algorithm>/<hex>     complete blobs; 
 trees/<hash>                                                     pre-order tree pairs, none up to 16 KiB
 partial/<hash>.{data,tree,have}, partial/<digest>.download       what is not complete, and temporary files
 uploads/<owner>/<id>.upload, <algorithm>-<hex>.blob             what clients send, and have sent
+uploads/kept/<algorithm>-<hex>                                  blobs that were taken in by themselves
 index.db, lock
 """
 

@@ -1,9 +1,10 @@
 """The store's face: blobs and packages of one data directory."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,10 +19,12 @@ from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import exporting, importing
 from peat_sidecar.store.catalog import Catalog, PackagesListener
 from peat_sidecar.store.checkpoints import Checkpointer
+from peat_sidecar.store.discarding import Discarded, Discarding, names_of
 from peat_sidecar.store.disk import Disk
 from peat_sidecar.store.failures import require_room, translated
 from peat_sidecar.store.files import TreeFile
 from peat_sidecar.store.hashing import Digester, NamePipeline, Names, wants_sha512
+from peat_sidecar.store.holds import Holds, Name, Readings
 from peat_sidecar.store.index import BlobRow, Index
 from peat_sidecar.store.layout import Layout
 from peat_sidecar.store.lock import DataDirLock
@@ -31,6 +34,7 @@ from peat_sidecar.store.records import BlobInfo, StoredPackage, Usage
 from peat_sidecar.store.recovery import Recovery
 from peat_sidecar.store.shelf import Finished, Listener, Shelf
 from peat_sidecar.store.uploads import Uploads
+from peat_sidecar.store.uses import LastUses
 from peat_sidecar.store.writer import BlobWriter
 
 _PUT_THREADS = 8
@@ -60,6 +64,11 @@ class Store:
         self._closed = False
         self.uploads = Uploads(shelf)
         """What clients are sending, and have sent, of which no package speaks yet."""
+        self._holds = Holds()
+        self._readings = Readings()
+        self.uses = LastUses()
+        self._discarding = Discarding(shelf, catalog.companions, self.uploads, self._holds)
+        self.uploads.discard = self._discarding.discard
         shelf.on_published = self._drop_part
 
     @classmethod
@@ -152,6 +161,21 @@ class Store:
         present = sum(state.present for state in states)
         return Usage(blobs, size, len(states), present, packages, self._free_bytes())
 
+    @property
+    def disk_bytes(self) -> int:
+        """The size of the disk that it lies on."""
+        with translated(self._shelf.layout.data_dir):
+            return self._shelf.disk.total_bytes(self._shelf.layout.data_dir)
+
+    def blob_sizes(self) -> dict[str, int]:
+        """Bytes of every complete blob, by each of its digests as text."""
+        return self._shelf.index.sizes()
+
+    def kept_bytes(self) -> int:
+        """What blobs take that were taken in by themselves, and are in no package."""
+        rows = {row.hash: row for each in self.uploads.kept() if (row := self._shelf.find(each)) is not None}
+        return sum(row.size for row in rows.values() if not self._shelf.index.holders(names_of(row)))
+
     def require_room(self, needed_bytes: int) -> None:
         """StoreFull when the disk has no room for so much more."""
         require_room(self._shelf.layout.partial, needed_bytes)
@@ -162,8 +186,18 @@ class Store:
         """
         return self._shelf.subscribe(hash, listener)
 
-    def reader(self, hash: BlobHash) -> BlobReader:
-        """NotFound when nothing of it is here; IntegrityError when it was linked and the file has changed."""
+    def reader(self, hash: BlobHash, *, hand_out: bool = False) -> BlobReader:
+        """NotFound when nothing of it is here; IntegrityError when it was linked and the file has changed.
+
+        What is handed out is in use until the reader is closed, and a little longer.
+        """
+        reader = self._reader(hash)
+        if hand_out:
+            self._readings.begin(hash)
+            reader.on_close(lambda: self._readings.end(hash))
+        return reader
+
+    def _reader(self, hash: BlobHash) -> BlobReader:
         row = self._shelf.find(hash)
         if row is None:
             with self._registering:
@@ -296,14 +330,20 @@ class Store:
         with self._shelf.naming:
             row = self._shelf.find(hash)
             if row is not None:
-                names = [digest for digest in (row.sha256, row.sha512) if digest is not None]
-                holders = self._shelf.index.holders(names)
-                if holders:
-                    raise Refused(
-                        f"blob {hash} belongs to {', '.join(holders[:5])}; remove the package first"
-                    )
+                holders = self._shelf.index.holders(names_of(row))
+                if holders or hash in self._catalog.companions:
+                    of = ", ".join(holders[:5]) or "the collection of a package"
+                    raise Refused(f"blob {hash} belongs to {of}; remove the package first")
+                if self._discarding.is_held(row):
+                    raise Refused(f"a transfer is at work with blob {hash}; cancel that, or wait for its end")
+                for digest in names_of(row):
+                    self.uploads.let_go(digest)
                 self._shelf.drop(row)
                 return
+        self.delete_part(hash)
+
+    def delete_part(self, hash: BlobHash) -> None:
+        """Of a blob that is not complete: Refused while it is being fetched; NotFound when there is none."""
         with self._registering:
             state = self._partials.get(hash)
             if state is None:
@@ -312,6 +352,37 @@ class Store:
                 raise Refused(f"blob {hash} is being fetched; cancel that first")
             del self._partials[hash]
             self._shelf.remove_part(hash)  # before another fetch of it can begin
+
+    def hold(self, names: Iterable[Name]) -> AbstractContextManager[None]:
+        """Nobody deletes the blobs of these names inside; they need not be here yet."""
+        return self._holds.hold(names)
+
+    def discard(self, blobs: Iterable[BlobHash]) -> Discarded:
+        """Deletes those of them that nothing needs: no package, no claim, no transfer."""
+        return self._discarding.discard(blobs)
+
+    def orphans(self, age_seconds: float, wanted: Container[BlobHash] = ()) -> list[BlobInfo]:
+        """Complete blobs that nothing needs, and nobody wants, since so long ago."""
+        return self._discarding.orphans(age_seconds, wanted)
+
+    def old_parts(self, age_seconds: float) -> list[BlobInfo]:
+        """Parts that nobody is at work with, and nothing came to for so long."""
+        before = time.time() - age_seconds
+        with self._registering:
+            states = [each for name, each in self._partials.items() if name not in self._open_partials]
+        return [each.info() for each in states if self._changed_at(each) <= before]
+
+    def _changed_at(self, part: PartialState) -> float:
+        try:
+            return self._shelf.layout.partial_file(part.hash, "data").stat().st_mtime
+        except OSError:  # it is whole, or has gone
+            return time.time()
+
+    def in_use(self) -> frozenset[Name]:
+        """The hashes and digests of blobs that are handed out, or were a moment ago."""
+        hashes = self._readings.current()
+        rows = [row for each in hashes if (row := self._shelf.find(each)) is not None]
+        return hashes | {name for row in rows for name in names_of(row)}
 
     # packages
 
@@ -332,6 +403,14 @@ class Store:
     def remove_package(self, name: Digest | BlobHash | str) -> list[StoredPackage]:
         """Forgets packages; their blobs stay until they are deleted. Returns what was removed."""
         return self._catalog.remove(name)
+
+    def companions(self, collection: BlobHash) -> tuple[BlobHash, ...]:
+        """The collection of a package, and what goes with it: its names and the files of its layout."""
+        return self._catalog.companions.of(collection)
+
+    def has_reference(self, prefix: str) -> bool:
+        """Whether a package's reference begins with a text."""
+        return self._shelf.index.has_reference(prefix)
 
     def roots(self, prefix: str = "") -> dict[str, Descriptor]:
         """The references of packages that begin with a text, in order, and what they resolve to."""

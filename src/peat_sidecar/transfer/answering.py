@@ -72,7 +72,7 @@ def _pieces(store: Store, request: Get | GetMany, budget: _Budget, piece_bytes: 
         if blob_hash == EMPTY_HASH:
             yield encode_size(0)
             continue
-        with store.reader(blob_hash) as reader:
+        with store.reader(blob_hash, hand_out=True) as reader:
             yield encode_size(_require_here(reader, ranges))
             yield from _body(reader, ranges, budget, piece_bytes)
 
@@ -83,7 +83,7 @@ def _asked(store: Store, request: Get | GetMany) -> Iterator[tuple[BlobHash, Chu
         for index, ranges in request.ranges.selected(len(request.hashes)):
             yield request.hashes[index], ranges
     elif _asks_children(request.ranges):
-        with store.reader(request.hash) as reader:
+        with store.reader(request.hash, hand_out=True) as reader:
             yield from _children(reader, request)
     elif root := request.ranges.at(0):
         yield request.hash, root

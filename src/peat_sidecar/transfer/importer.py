@@ -92,11 +92,12 @@ class Importer:
         progress.foreign = [each for package in packages for each in package.foreign]
         raw = {digest: blob.data for digest, blob in blobs.items() if blob.data is not None}
         raw |= {digest: each.raw for package in packages for digest, each in package.documents.items()}
-        await self._take(source, list(blobs.values()), raw, progress, link=link)
-        stored = [
-            await asyncio.to_thread(list_package, self._store, package, list_as if number == 0 else None)
-            for number, package in enumerate(packages)
-        ]
+        with self._store.hold(blobs):
+            await self._take(source, list(blobs.values()), raw, progress, link=link)
+            stored = [
+                await in_thread(list_package, self._store, package, list_as if number == 0 else None)
+                for number, package in enumerate(packages)
+            ]
         return Imported(stored[0], tuple(stored[1:]), tuple(progress.foreign))
 
     # ---- blobs
