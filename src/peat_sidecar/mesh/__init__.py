@@ -12,7 +12,7 @@ from peat_sidecar.mesh.half_open import Handshakes
 from peat_sidecar.mesh.offers import Offers
 from peat_sidecar.mesh.peer_info import PeerInfo
 from peat_sidecar.mesh.peers import Peers
-from peat_sidecar.mesh.pins import Pins
+from peat_sidecar.mesh.pins import Pins, fits
 from peat_sidecar.mesh.policy import Platforms, Policy
 from peat_sidecar.mesh.providers import Providers
 from peat_sidecar.mesh.quota import Quota
@@ -73,6 +73,7 @@ __all__ = [
     "Wants",
     "Whereabouts",
     "encode_signed",
+    "fits",
     "init_draft",
     "parse_entry",
     "parse_signed",

@@ -15,7 +15,7 @@ from peat_sidecar.ids import BlobHash
 from peat_sidecar.mesh.quotes import hashes_of
 from peat_sidecar.mesh.want_table import WantTable
 from peat_sidecar.state import State
-from peat_sidecar.store import BlobInfo, Discarded, Store
+from peat_sidecar.store import BlobInfo, Store
 
 ORPHAN_SECONDS = 24 * 3600.0
 """For what an import or fetch left that broke off: its next try finds it."""
@@ -79,17 +79,19 @@ class Collector:
         parts = self._store.old_parts(PART_SECONDS if age_seconds is None else age_seconds)
         return Garbage(tuple(orphans), tuple(each for each in parts if each.hash not in wanted))
 
-    def collect(self, age_seconds: float | None = None) -> Discarded:
-        """Deletes it; each blob is looked at once more in that moment."""
-        garbage = self.garbage(age_seconds)
-        done = self._store.discard(each.hash for each in garbage.orphans)
-        for part in garbage.parts:
+    def collect(self, age_seconds: float | None = None) -> Garbage:
+        """Deletes it; each blob is looked at once more in that moment. What was deleted."""
+        found = self.garbage(age_seconds)
+        self._store.discard(each.hash for each in found.orphans)
+        parts = []
+        for part in found.parts:
             with suppress(NotFound, Refused):  # somebody goes on with it, or it is whole by now
                 self._store.delete_part(part.hash)
-                done += Discarded(1, part.present)
-        if done.blobs:
-            _log.info("what nothing needs is deleted", blobs=done.blobs, bytes=done.bytes)
-        return done
+                parts.append(part)
+        orphans = tuple(each for each in found.orphans if self._store.find(each.hash) is None)
+        if orphans or parts:
+            _log.info("what nothing needs is deleted", blobs=len(orphans), parts=len(parts))
+        return Garbage(orphans, tuple(parts))
 
     def _wanted(self) -> set[BlobHash] | None:
         """Of all that is wanted, as far as it is known; None while the wants were not looked at."""

@@ -52,13 +52,7 @@ class Pins:
 
     def holds(self, package: StoredPackage) -> bool:
         """Whether one of them is for this package."""
-        if not self._names:
-            return False
-        exact = {package.reference, str(package.root.digest), str(package.collection)}
-        if not exact.isdisjoint(self._names):
-            return True
-        reference = package.reference or ""
-        return any(fnmatchcase(reference, name) for name in self._names)
+        return any(fits(name, package) for name in self._names)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Called after they changed, in the thread that did it."""
@@ -68,3 +62,10 @@ class Pins:
         self._names = frozenset(each.name for each in self._state.pins())
         for listener in self._changed:
             listener()
+
+
+def fits(name: str, package: StoredPackage) -> bool:
+    """Whether a pin of that name is for the package."""
+    if name in (str(package.root.digest), str(package.collection)):
+        return True
+    return package.reference is not None and fnmatchcase(package.reference, name)

@@ -118,6 +118,11 @@ class Replicator:
         text += f", {self._last.cut} without room" if self._last.cut else ""
         return text + (f", {self._last.out} taken out" if self._last.out else "")
 
+    @property
+    def quota_bytes(self) -> int:
+        """What packages may take; 0: there is no quota."""
+        return self._quota.of(self._store.disk_bytes)
+
     def look_again(self) -> None:
         """Whose documents count may have changed; from any thread."""
         with self._lock:
@@ -164,7 +169,7 @@ class Replicator:
         arriving = {
             want.name for want in self._wants.list() if want.origin == "policy" and want.state != "done"
         }
-        quota_bytes = self._quota.of(self._store.disk_bytes)
+        quota_bytes = self.quota_bytes
         held = self._held(packages, replicas, has_quota=quota_bytes > 0)
         users = {
             offer.collection: offer.bytes

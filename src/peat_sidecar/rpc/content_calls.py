@@ -6,8 +6,6 @@ What can be refused at once is; the rest is the transfer's, which goes on when t
 import asyncio
 from collections.abc import Iterable
 
-from connectrpc.code import Code
-from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from peat_sidecar.classes import TransferClass
@@ -16,20 +14,19 @@ from peat_sidecar.ids import BlobHash, Digest, PeerAddress, Reference
 from peat_sidecar.oci import Source, Target
 from peat_sidecar.packages import Platform
 from peat_sidecar.rpc.arrivals import Arrivals
-from peat_sidecar.rpc.codes import code_of
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.mesh_messages import parse_class
 from peat_sidecar.rpc.messages import (
+    ended_transfer_message,
     parse_blob_name,
     parse_digest,
     parse_list_as,
     parse_package_name,
-    transfer_message,
 )
 from peat_sidecar.rpc.parts import Parts
 from peat_sidecar.rpc.places import open_file, open_parent, open_source, open_target
 from peat_sidecar.store import BlobInfo, StoredPackage
-from peat_sidecar.transfer import Outcome, Progress, Transfer, TransferKind, TransferState, Work
+from peat_sidecar.transfer import Outcome, Progress, Transfer, TransferKind, Work
 from peat_sidecar.wire import Ticket
 
 
@@ -258,13 +255,7 @@ class ContentCalls:
             raise
 
     async def _answer(self, transfer: Transfer, *, wait: bool) -> pb.Transfer:
-        if wait:
-            await transfer.wait()
-            if transfer.state is TransferState.CANCELLED:
-                raise ConnectError(Code.CANCELED, f"transfer {transfer.id} was cancelled")
-            if transfer.error is not None:
-                raise ConnectError(code_of(transfer.error), str(transfer.error))
-        return transfer_message(transfer, self._parts.node.address)
+        return await ended_transfer_message(transfer, self._parts.node.address, wait=wait)
 
 
 def _own_name(place: str, name: str, choice: str) -> str | None:

@@ -11,6 +11,8 @@ from peat_sidecar.store.reader import BlobReader
 from peat_sidecar.store.records import BlobInfo, StoredPackage, Usage
 from peat_sidecar.store.store import Store
 from peat_sidecar.store.uploads import Upload, Uploads
+from peat_sidecar.store.usage import PackageUsage
+from peat_sidecar.store.verifying import Verdict
 from peat_sidecar.store.writer import BlobWriter
 
 __all__ = [
@@ -20,10 +22,12 @@ __all__ = [
     "Discarded",
     "Disk",
     "Entry",
+    "PackageUsage",
     "PartialBlob",
     "Store",
     "StoredPackage",
     "Upload",
     "Uploads",
     "Usage",
+    "Verdict",
 ]

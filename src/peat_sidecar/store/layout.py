@@ -5,6 +5,7 @@ trees/<hash>                                                     pre-order tree 
 partial/<hash>.{data,tree,have}, partial/<digest>.download       what is not complete, and temporary files
 uploads/<owner>/<id>.upload, <algorithm>-<hex>.blob             what clients send, and have sent
 uploads/kept/<algorithm>-<hex>                                  blobs that were taken in by themselves
+damaged/<hex>                                                   what turned out to be damaged, by its sha256
 index.db, lock
 """
 
@@ -55,6 +56,11 @@ class Layout:
     @property
     def uploads(self) -> Path:
         return self.data_dir / "uploads"
+
+    @property
+    def damaged(self) -> Path:
+        """Files that turned out not to be what their names say."""
+        return self.data_dir / "damaged"
 
     @property
     def index(self) -> Path:

@@ -34,7 +34,9 @@ from peat_sidecar.store.records import BlobInfo, StoredPackage, Usage
 from peat_sidecar.store.recovery import Recovery
 from peat_sidecar.store.shelf import Finished, Listener, Shelf
 from peat_sidecar.store.uploads import Uploads
+from peat_sidecar.store.usage import PackageUsage, usage_of
 from peat_sidecar.store.uses import LastUses
+from peat_sidecar.store.verifying import Verdict, verify
 from peat_sidecar.store.writer import BlobWriter
 
 _PUT_THREADS = 8
@@ -170,6 +172,10 @@ class Store:
     def blob_sizes(self) -> dict[str, int]:
         """Bytes of every complete blob, by each of its digests as text."""
         return self._shelf.index.sizes()
+
+    def package_usage(self) -> list[PackageUsage]:
+        """What each package takes, the newest first."""
+        return usage_of(self.packages(), self.blob_sizes())
 
     def kept_bytes(self) -> int:
         """What blobs take that were taken in by themselves, and are in no package."""
@@ -383,6 +389,17 @@ class Store:
         hashes = self._readings.current()
         rows = [row for each in hashes if (row := self._shelf.find(each)) is not None]
         return hashes | {name for row in rows for name in names_of(row)}
+
+    def verify(self, blob: BlobHash, progress: Callable[[int], None]) -> Verdict:
+        """Reads and hashes a complete blob again; a damaged one is set aside. `progress` is told of bytes."""
+        row = self._shelf.find(blob)
+        return verify(self._shelf, row, progress) if row is not None else Verdict.GONE
+
+    def is_whole(self, package: StoredPackage) -> bool:
+        """Whether all its blobs, its collection and what goes with it are here."""
+        companions = self.companions(package.collection)
+        names: list[Name] = [*package.blobs, *companions]
+        return len(companions) > 1 and all(self._shelf.find(each) for each in names)
 
     # packages
 

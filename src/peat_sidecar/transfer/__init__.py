@@ -18,6 +18,7 @@ from peat_sidecar.transfer.source_progress import SourceProgress, SourceState
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
+from peat_sidecar.transfer.verifier import Verifier
 
 __all__ = [
     "EventKind",
@@ -40,6 +41,7 @@ __all__ = [
     "TransferKind",
     "TransferState",
     "Transfers",
+    "Verifier",
     "Work",
     "in_thread",
     "list_package",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from peat_sidecar.mesh.collector import Collector
+from peat_sidecar.mesh.collector import Collector, Garbage
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh
 from tests.support.nodes import until
 from tests.support.real_files import real_bytes
@@ -25,11 +25,11 @@ async def test_orphans_and_parts_go_after_their_time(tmp_path: Path) -> None:
         hash, _ = tree_of(real_bytes(50_000))
         a.p.store.partial(hash, 50_000).close()
         assert collector.garbage() == collector.garbage(3600)
-        assert collector.collect().blobs == 0
+        assert collector.collect() == Garbage((), ())
         found = collector.garbage(0)
         assert [each.hash for each in found.orphans] == [orphan.hash]
         assert [each.hash for each in found.parts] == [hash]
-        assert collector.collect(0).blobs == 2
+        assert collector.collect(0) == found
         assert a.p.store.find(orphan.hash) is None
         assert a.p.store.find(hash) is None
         assert a.content(APP) is not None
@@ -53,9 +53,11 @@ async def test_what_came_of_a_want_stays_while_it_waits(tmp_path: Path) -> None:
         assert part is not None
         b.p.store.partial(part.hash, part.size).close()
         collector = collector_of(b)
-        assert collector.collect(0).blobs == 0
+        assert collector.collect(0) == Garbage((), ())
         b.p.wants.cancel(b.p.wants.list()[0].id)
-        assert collector.collect(0).blobs == len(came) + 1
+        collected = collector.collect(0)
+        assert {each.hash for each in collected.orphans} == set(came)
+        assert [each.hash for each in collected.parts] == [part.hash]
 
 
 async def test_last_uses_are_remembered_coarsely(tmp_path: Path) -> None:
