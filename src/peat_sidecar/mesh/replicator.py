@@ -7,7 +7,7 @@ count may be others. Nothing is done twice for one change, also across restarts.
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -170,7 +170,8 @@ class Replicator:
             want.name for want in self._wants.list() if want.origin == "policy" and want.state != "done"
         }
         quota_bytes = self.quota_bytes
-        held = self._held(packages, replicas, has_quota=quota_bytes > 0)
+        free = replicas.keys() - (coming or ())
+        held = self._held(packages, free, has_quota=quota_bytes > 0)
         users = {
             offer.collection: offer.bytes
             for offer, _ in offers or ()
@@ -185,11 +186,13 @@ class Replicator:
     def _held(
         self,
         packages: Sequence[StoredPackage],
-        replicas: Mapping[BlobHash, ReplicaRow],
+        free: Collection[BlobHash],
         *,
         has_quota: bool,
     ) -> dict[BlobHash, Held]:
-        """What is here. Only replicas go for room: what was pushed or taken in here may be the only copy."""
+        """What is here. Only replicas that nobody wants just now are `free` to go for room: what was brought
+        here may be the only copy.
+        """
         sizes = self._store.blob_sizes() if has_quota else {}
         in_use = self._store.in_use() if has_quota else frozenset()
         found: dict[BlobHash, Held] = {}
@@ -197,7 +200,7 @@ class Replicator:
         for package in packages:
             same = found.get(package.collection)
             is_used = not in_use.isdisjoint((package.collection, *package.blobs))
-            is_free = package.collection in replicas and not self._pins.holds(package)
+            is_free = package.collection in free and not self._pins.holds(package)
             self._is_short = self._is_short or (is_used and is_free)
             found[package.collection] = Held(
                 {digest: sizes.get(str(digest), 0) for digest in package.blobs},

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from peat_sidecar.errors import ConfigError, NotFound, PeatError
+from peat_sidecar.errors import ConfigError, NotFound, PeatError, StoreFull
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.packages import Descriptor, Package, Walk
 from peat_sidecar.store.companions import HEAD_BYTES, Companions
@@ -23,6 +23,7 @@ from peat_sidecar.store.layout import (
     read_descriptors,
 )
 from peat_sidecar.store.records import StoredPackage
+from peat_sidecar.store.reserve import Reserve
 from peat_sidecar.store.shelf import Shelf
 
 _log = structlog.get_logger(__name__)
@@ -39,6 +40,9 @@ class Catalog:
         self._shelf = shelf
         self._path = shelf.layout.oci / "index.json"
         self._listeners: tuple[PackagesListener, ...] = ()
+        self._reserve = Reserve(shelf.layout.reserve)
+        self._is_stale = False
+        """A package was removed that index.json still lists."""
         self.companions = Companions(self._read_head)
         """Of the packages that are listed; under the lock of the names."""
 
@@ -99,11 +103,16 @@ class Catalog:
         """Forgets the packages of that name; their blobs stay. Says which they were."""
         with self._shelf.naming:
             rows = self._shelf.index.find_packages(name)
-            self._shelf.index.remove_packages([row.name for row in rows])
+            names = [row.name for row in rows]
+            try:
+                self._shelf.index.remove_packages(names)
+            except StoreFull:
+                self._reserve.give_up()
+                self._shelf.index.remove_packages(names)
             for row in rows:
                 self.companions.remove(row.collection)
-            if rows:
-                self.write()
+            self._is_stale = self._is_stale or bool(rows)
+            self.write_again()
         removed = [_package(row) for row in rows]
         if removed:
             self._tell([], removed)
@@ -113,18 +122,27 @@ class Catalog:
         for listener in self._listeners:
             listener(added, removed)
 
+    def write_again(self) -> None:
+        """After a removal: index.json may be behind while the disk is full, for what is removed makes room.
+        What it lists too much is passed over when it is read back.
+        """
+        if self._is_stale:
+            try:
+                self.write()
+            except StoreFull as error:
+                _log.warning("index.json is written when there is room again", error=str(error))
+                return
+        self._reserve.fill()
+
     def write(self) -> None:
         """Makes index.json say what the database knows; does nothing when it does."""
         with self._shelf.naming:
             rows = sorted(self._shelf.index.packages(), key=lambda row: row.name)
             data = encode_index([_listed(row) for row in rows])
             with translated(self._path, len(data)):
-                try:
-                    if self._path.read_bytes() == data:
-                        return
-                except FileNotFoundError:
-                    pass
-                self._shelf.layout.replace(self._shelf.disk, self._path, data)
+                if not self._path.exists() or self._path.read_bytes() != data:
+                    self._shelf.layout.replace(self._shelf.disk, self._path, data)
+            self._is_stale = False
 
     def recover(self) -> None:
         """At start: packages that only index.json knows (the database was lost, or is older) are read back,
@@ -141,6 +159,7 @@ class Catalog:
         for row in index.packages():
             self.companions.add(row.collection)
         self.write()
+        self._reserve.fill()
 
     def _read_back(self, entry: dict[str, Any], known: set[str]) -> None:
         try:

@@ -6,7 +6,7 @@ is looked at under the same lock under which packages are listed, so nothing tha
 """
 
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,8 +19,6 @@ from peat_sidecar.store.shelf import Shelf
 from peat_sidecar.store.uploads import Uploads
 
 _AT_ONCE = 16
-_PAUSE_SECONDS = 0.001
-"""Between two lots: the lock goes to whoever waits for it."""
 _PAGE = 500
 
 
@@ -46,37 +44,38 @@ class Discarding:
 
     def discard(self, blobs: Iterable[BlobHash]) -> Discarded:
         """Those of them that nothing needs."""
-        done, left = Discarded(), iter(blobs)
+        done, left, took = Discarded(), iter(blobs), 0.0
         while lot := tuple(islice(left, _AT_ONCE)):
+            time.sleep(took)  # locks and processor are others' as long as they were ours
+            began = time.monotonic()
             with self._shelf.naming:
-                found = [row for each in lot if (row := self._shelf.find(each)) is not None]
-                rows = [row for row in found if not self.is_needed(row)]
+                rows = self._unneeded(self._shelf.index.find_all(lot))
                 self._shelf.drop(*rows)
             done += Discarded(len(rows), sum(row.size for row in rows))
-            time.sleep(_PAUSE_SECONDS)
+            took = time.monotonic() - began
         return done
 
     def orphans(self, age_seconds: float, wanted: Container[BlobHash] = ()) -> list[BlobInfo]:
         """Complete blobs that nothing needs, and nobody wants, since so long ago."""
-        before, after, found = time.time() - age_seconds, b"", []
+        before, after = time.time() - age_seconds, b""
+        found: list[BlobInfo] = []
         while rows := self._shelf.index.blobs_without_package(after, _PAGE):
             after = rows[-1].hash.value
-            for row in rows:
-                with self._shelf.naming:
-                    is_orphan = row.hash not in wanted and not self.is_needed(row)
-                if is_orphan and self._came_at(row) <= before:
-                    found.append(self._shelf.info(row))
+            with self._shelf.naming:
+                left = self._unneeded(rows)
+            old = (row for row in left if row.hash not in wanted and self._came_at(row) <= before)
+            found += map(self._shelf.info, old)
         return found
 
-    def is_needed(self, row: BlobRow) -> bool:
+    def _unneeded(self, rows: Sequence[BlobRow]) -> list[BlobRow]:
         """Called with the lock of the names held."""
-        names = names_of(row)
-        return bool(
-            row.hash in self._companions
-            or self._holds.any((row.hash, *names))
-            or self._shelf.index.holders(names)
-            or any(self._uploads.is_kept(name) or self._uploads.is_claimed(name) for name in names)
-        )
+        names = [name for row in rows for name in names_of(row)]
+        needed = self._shelf.index.held(names) | self._uploads.spoken_for()
+        return [
+            row
+            for row in rows
+            if row.hash not in self._companions and not self.is_held(row) and needed.isdisjoint(names_of(row))
+        ]
 
     def is_held(self, row: BlobRow) -> bool:
         """Whether a transfer is at work with it."""

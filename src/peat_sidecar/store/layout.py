@@ -6,7 +6,7 @@ partial/<hash>.{data,tree,have}, partial/<digest>.download       what is not com
 uploads/<owner>/<id>.upload, <algorithm>-<hex>.blob             what clients send, and have sent
 uploads/kept/<algorithm>-<hex>                                  blobs that were taken in by themselves
 damaged/<hex>                                                   what turned out to be damaged, by its sha256
-index.db, lock
+index.db, lock, reserve
 """
 
 import json
@@ -61,6 +61,11 @@ class Layout:
     def damaged(self) -> Path:
         """Files that turned out not to be what their names say."""
         return self.data_dir / "damaged"
+
+    @property
+    def reserve(self) -> Path:
+        """Room for removals on a full disk."""
+        return self.data_dir / "reserve"
 
     @property
     def index(self) -> Path:

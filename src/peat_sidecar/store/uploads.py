@@ -110,14 +110,13 @@ class Uploads:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
 
-    def is_kept(self, digest: Digest) -> bool:
-        """Whether it was taken in by itself."""
-        return self._kept(digest).exists()
-
     def kept(self) -> list[Digest]:
         """All of those."""
-        names = (path.name.partition("-") for path in (self._folder / _KEPT).glob("*-*"))
-        return [Digest(algorithm, digits) for algorithm, _, digits in names]
+        return [_digest_of(path) for path in (self._folder / _KEPT).glob("*-*")]
+
+    def spoken_for(self) -> set[Digest]:
+        """Blobs that are kept, and those that somebody has a claim to."""
+        return {*self.kept(), *(_digest_of(path) for path in self._folder.glob(f"*/*{_CLAIM}"))}
 
     def let_go(self, digest: Digest) -> None:
         """It is not kept for its own sake any more."""
@@ -145,8 +144,7 @@ class Uploads:
                 if path.stat().st_mtime > before:
                     continue
                 if path.suffix == _CLAIM:
-                    algorithm, _, digits = path.stem.partition("-")
-                    self._release(path, Digest(algorithm, digits))
+                    self._release(path, _digest_of(path))
                 else:
                     path.unlink()
                 dropped += 1
@@ -161,7 +159,12 @@ class Uploads:
                 self.discard([row.hash])
 
     def _claims_to(self, digest: Digest) -> Iterable[Path]:
-        return self._folder.glob(f"*/{_claim_name(digest)}")
+        name = _claim_name(digest)
+        with suppress(FileNotFoundError):
+            for owner in os.listdir(self._folder):
+                path = self._folder / owner / name
+                if path.exists():
+                    yield path
 
     def _kept(self, digest: Digest) -> Path:
         return self._folder / _KEPT / f"{digest.algorithm}-{digest.hex}"
@@ -217,6 +220,12 @@ class Upload:
         """It is given up."""
         with translated(self.path):
             self.path.unlink(missing_ok=True)
+
+
+def _digest_of(path: Path) -> Digest:
+    """Of a claim, or of what is kept."""
+    algorithm, _, digits = path.name.removesuffix(_CLAIM).partition("-")
+    return Digest(algorithm, digits)
 
 
 def _was_brought(claim: Path) -> bool:
