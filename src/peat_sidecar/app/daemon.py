@@ -31,6 +31,7 @@ from peat_sidecar.app.process import (
     keep_going,
     leave_soon,
     raise_file_limit,
+    share_arenas,
     spare_the_collector,
 )
 from peat_sidecar.app.upstreams import count_upstreams, pull_through_of
@@ -44,7 +45,7 @@ from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import IrohEndpoint, Pool, watch_network
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
-from peat_sidecar.registry import Mirroring, drop_abandoned, open_registry
+from peat_sidecar.registry import Mirroring, count_requests, drop_abandoned, open_registry
 from peat_sidecar.rpc import Application, Node, NodePhase, Parts, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
@@ -56,6 +57,7 @@ _log = structlog.get_logger(__name__)
 
 def serve(settings: Settings) -> None:
     """Runs the daemon in this process until SIGTERM or SIGINT."""
+    share_arenas()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
         leave_soon()
@@ -182,12 +184,15 @@ class _Daemon:
             export_roots=Roots(settings.export_roots, option="--export-root"),
             registries=ground.registries,
             metrics=metrics,
+            state=state,
             records=records,
             syncer=syncer,
             trust=trust,
             providers=mesh.providers,
             wants=mesh.wants,
             replicator=mesh.replicator,
+            pins=mesh.pins,
+            collector=mesh.collector,
             exports=mesh.exports,
             watchers=mesh.watchers,
             app_id=settings.app_id if formation is not None else "",
@@ -200,6 +205,7 @@ class _Daemon:
         registry = await asyncio.to_thread(open_registry, store, settings, elsewhere)
         for listener in registry:
             stack.callback(listener.close)
+        count_requests(registry, parts.metrics)
         return cls(parts, application, endpoint, pool, provider, mesh, listeners, registry)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:

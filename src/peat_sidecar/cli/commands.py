@@ -17,8 +17,10 @@ from peat_sidecar.cli import (
     limits,
     nodes,
     packages,
+    pins,
     roster,
     running,
+    store,
     sync,
     transfers,
     wants,
@@ -168,10 +170,14 @@ _add(
     "peat-sidecar import docker://registry/app:v1 --platform linux/arm64",
     "peat-sidecar import oci:/srv/in/layout:v1 --as example.com/team/app:v1",
     "peat-sidecar import oci-archive:/srv/in/app.tar",
+    "peat-sidecar import --link --all registry-storage:/var/lib/registry",
+    "peat-sidecar import --link --all containerd:/var/lib/containerd",
     "peat-sidecar import /srv/in/model.gguf --media-type application/x-gguf",
     "",
-    "What stands behind the path of a layout or archive says which package of",
-    "several it is, by name or digest.",
+    "What stands behind the path says which package of several it is, by name",
+    "or digest; with --all it is every one that has a name there.",
+    "What a registry or containerd keeps on disk is only read: with --link its",
+    "files are shared, so that content is on the disk once.",
     "Paths lie beneath an --import-root of `run`.",
 )
 _add(
@@ -371,3 +377,21 @@ _add(
     "Clients ask the sidecar first and the registry itself for what it has not.",
     "--undo leaves what others wrote, and puts back what --write set aside.",
 )
+_add(
+    "pin",
+    pins.pin,
+    "peat-sidecar pin registry.example/team/app:v1",
+    "peat-sidecar pin 'registry.example/team/*'",
+)
+_add("unpin", pins.unpin, "peat-sidecar unpin 'registry.example/team/*'")
+_add("pins", pins.pins, "peat-sidecar pins")
+_store = _only_group(
+    "store",
+    "Shows what takes the disk, deletes what nothing needs, verifies all blobs.",
+    "peat-sidecar store usage",
+    "peat-sidecar store gc --dry-run",
+    "peat-sidecar store verify --repair",
+)
+_add("usage", store.usage, "peat-sidecar store usage", to=_store)
+_add("gc", store.gc, "peat-sidecar store gc --dry-run", "peat-sidecar store gc --all", to=_store)
+_add("verify", store.verify, "peat-sidecar store verify", "peat-sidecar store verify --repair", to=_store)

@@ -9,6 +9,7 @@ from peat_sidecar.transfer.collections import list_package
 from peat_sidecar.transfer.events import EventKind, TransferEvent
 from peat_sidecar.transfer.exporter import Exporter
 from peat_sidecar.transfer.getter import Getter
+from peat_sidecar.transfer.import_all import import_all
 from peat_sidecar.transfer.importer import Imported, Importer
 from peat_sidecar.transfer.limiter import Limiter
 from peat_sidecar.transfer.package_documents import PackageDocuments, stored_documents
@@ -24,6 +25,7 @@ from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 from peat_sidecar.transfer.upstream import Upstream
+from peat_sidecar.transfer.verifier import Verifier
 
 __all__ = [
     "ArrivingBlob",
@@ -52,7 +54,9 @@ __all__ = [
     "TransferState",
     "Transfers",
     "Upstream",
+    "Verifier",
     "Work",
+    "import_all",
     "in_thread",
     "list_package",
     "opened",
