@@ -104,7 +104,9 @@ async def test_documents_are_kept_ahead(tmp_path: Path) -> None:
         async with endpoint_of(b, keeps=True, wait_seconds=0.2) as there:
             offer = b.p.offers.resolve(REF)
             assert offer is not None
-            await until(lambda: there.documents.find(offer) is not None)
+            await until(lambda: bool(there.documents.kept()))
+            assert all(b.p.store.find(each) is not None for each in there.documents.kept())
+            assert b.p.store.find(sha256_of(data)) is None
             made.unlink(a, b)
             assert (await manifest_of(there)).status_code == 200
             head = await there.client.head(f"/v2/{REPOSITORY}/blobs/{sha256_of(data)}")
