@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from peat_sidecar.classes import TransferClass
-from peat_sidecar.errors import IntegrityError, Misnamed, PeatError, PeerUnavailable, SourceError
+from peat_sidecar.errors import IntegrityError, Misnamed, NotFound, PeatError, PeerUnavailable, SourceError
 from peat_sidecar.ids import BlobHash, Digest, EndpointId
 from peat_sidecar.mesh.fetching import ReachesPeers
 from peat_sidecar.mesh.known_packages import ReadsPackages, repository_of
@@ -233,6 +233,8 @@ class KnownDocuments:
         for id, fault in sources.faults.items():
             if isinstance(fault, IntegrityError | SourceError):
                 self._providers.gave_wrong(asked[id], offer.collection)
+            elif isinstance(fault, NotFound):
+                self._providers.lacks(asked[id], offer.collection)
 
     def _over(self, collection: BlobHash, task: "asyncio.Task[PackageDocuments]") -> None:
         self._bringing.pop(collection, None)
