@@ -34,7 +34,7 @@ async def manifest_of(endpoint: Endpoint, name: str = "v1") -> httpx.Response:
 
 
 async def test_a_pull_brings_the_package(tmp_path: Path) -> None:
-    layers = [layer(1), real_bytes(3 * MIB, 0), real_bytes(MIB, 5)]
+    layers = [layer(1), real_bytes(3 * MIB, 0), b"", real_bytes(MIB, 5)]
     async with mesh(tmp_path) as made:
         _, b, package = await two(made, layers)
         async with endpoint_of(b) as there:
