@@ -21,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from tests.support.real_files import real_file
 
+from bench.collecting import collecting_rows
 from bench.fetching import fetch_rows, serve_rows
 from bench.importing import export_rows, import_rows
 from bench.in_place import in_place_rows
@@ -47,6 +48,7 @@ _UNSIZED: dict[str, Callable[[Setting], Awaitable[None]]] = {
     "wire": wire_rows,
     "records": record_rows,
     "mesh": mesh_rows,
+    "collecting": collecting_rows,
 }
 
 
