@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peat_sidecar.ids import BlobHash, Digest
-from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, assemble
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, LAYOUT_NAMES, Descriptor, Package, assemble
 from peat_sidecar.store import Store
-from peat_sidecar.transfer.package_listing import read_small, stored_listing
+from peat_sidecar.transfer.package_listing import SEQUENCE_LIMIT_BYTES, read_small, stored_listing
+from peat_sidecar.wire import parse_hash_sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class PackageDocuments:
     blobs: Mapping[Digest, Descriptor]
     hashes: Mapping[Digest, BlobHash]
     """As its collection claims; each is proven when its blob is here."""
+    stored_as: frozenset[BlobHash]
+    """What they are in the store: the collection, its files, and the manifests."""
 
 
 def stored_documents(collection: BlobHash, store: Store) -> PackageDocuments | None:
@@ -27,4 +30,8 @@ def stored_documents(collection: BlobHash, store: Store) -> PackageDocuments | N
     package = assemble(listing.root, lambda digest: read_small(store, digest, DOCUMENT_LIMIT_BYTES))
     if any(each.digest in listing.hashes for each in package.missing):
         return None
-    return PackageDocuments(package, {each.digest: each for each in package.blobs}, listing.hashes)
+    files = parse_hash_sequence(read_small(store, collection, SEQUENCE_LIMIT_BYTES) or b"")
+    manifests = (listing.hashes[digest] for digest in package.documents)
+    stored_as = frozenset((collection, *files[: 1 + len(LAYOUT_NAMES)], *manifests))
+    blobs = {each.digest: each for each in package.blobs}
+    return PackageDocuments(package, blobs, listing.hashes, stored_as)
