@@ -97,7 +97,8 @@ class PullThrough:
         self._import(upstream, repository, found)
         arriving = ArrivingStream(self._store, found.blob, bringing, self._wait_seconds())
         try:
-            await arriving.read(offset, 1)
+            if blob.size:
+                await arriving.read(offset, 1)
         except PeerUnavailable as error:
             upstream.failed(_path(repository), error)
             raise
