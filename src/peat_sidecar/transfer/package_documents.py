@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peat_sidecar.ids import BlobHash, Digest
-from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, LAYOUT_NAMES, Descriptor, Package, assemble
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, assemble
 from peat_sidecar.store import Store
-from peat_sidecar.transfer.package_listing import SEQUENCE_LIMIT_BYTES, read_small, stored_listing
-from peat_sidecar.wire import parse_hash_sequence
+from peat_sidecar.transfer.package_listing import read_small, stored_listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,7 @@ def stored_documents(collection: BlobHash, store: Store) -> PackageDocuments | N
     package = assemble(listing.root, lambda digest: read_small(store, digest, DOCUMENT_LIMIT_BYTES))
     if any(each.digest in listing.hashes for each in package.missing):
         return None
-    files = parse_hash_sequence(read_small(store, collection, SEQUENCE_LIMIT_BYTES) or b"")
     manifests = (listing.hashes[digest] for digest in package.documents)
-    stored_as = frozenset((collection, *files[: 1 + len(LAYOUT_NAMES)], *manifests))
+    stored_as = frozenset((collection, *listing.companions, *manifests))
     blobs = {each.digest: each for each in package.blobs}
     return PackageDocuments(package, blobs, listing.hashes, stored_as)

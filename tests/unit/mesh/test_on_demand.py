@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from peat_sidecar.ids import Digest
-from peat_sidecar.mesh import reading
+from peat_sidecar.mesh import Collector, reading
 from peat_sidecar.store import StoredPackage
 from tests.support.manifests import OCI_MANIFEST
 from tests.support.mesh_nodes import Mesh, MeshNode, layer, mesh
@@ -107,6 +107,10 @@ async def test_documents_are_kept_ahead(tmp_path: Path) -> None:
             await until(lambda: bool(there.documents.kept()))
             assert all(b.p.store.find(each) is not None for each in there.documents.kept())
             assert b.p.store.find(sha256_of(data)) is None
+            careless = Collector(b.p.store, b.p.state, b.p.wants)
+            careful = Collector(b.p.store, b.p.state, b.p.wants, kept=there.documents.kept)
+            assert careless.garbage(0).orphans
+            assert not careful.collect(0).orphans
             made.unlink(a, b)
             assert (await manifest_of(there)).status_code == 200
             head = await there.client.head(f"/v2/{REPOSITORY}/blobs/{sha256_of(data)}")
