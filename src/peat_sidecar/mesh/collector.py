@@ -88,6 +88,7 @@ class Collector:
             with suppress(NotFound, Refused):  # somebody goes on with it, or it is whole by now
                 self._store.delete_part(part.hash)
                 parts.append(part)
+        self._store.expire_downloads(PART_SECONDS if age_seconds is None else age_seconds)
         orphans = tuple(each for each in found.orphans if self._store.find(each.hash) is None)
         if orphans or parts:
             _log.info("what nothing needs is deleted", blobs=len(orphans), parts=len(parts))
