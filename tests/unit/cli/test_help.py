@@ -66,12 +66,14 @@ COMMANDS = [
     "store gc",
     "store verify",
     "derive-id",
+    "mirror-config",
     "remove",
 ]
 OFFLINE = {
     "",
     "run",
     "derive-id",
+    "mirror-config",
     "documents",
     "store",
     "roster init",
