@@ -247,7 +247,6 @@ class Mesh:
             pins=self.pins,
             quota=quota_of(settings),
         )
-        self.collector = Collector(store, state, self.wants)
         self._announcer = Announcer(
             ground.agent_id,
             records,
@@ -261,6 +260,7 @@ class Mesh:
         )
         self._known = KnownPackages(records, ground.trust, ground.agent_id)
         self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
+        self.collector = Collector(store, state, self.wants, known=self._documents.kept)
         self.on_demand = OnDemand(
             ground.agent_id,
             self._known,

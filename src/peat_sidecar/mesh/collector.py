@@ -4,7 +4,7 @@ parts of blobs that nobody goes on with. And when packages were used is remember
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -45,11 +45,14 @@ class Collector:
         state: State,
         wants: WantTable,
         *,
+        known: Callable[[], Iterable[BlobHash]] = tuple,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """`known`: what is kept of packages that are not here."""
         self._store = store
         self._state = state
         self._wants = wants
+        self._known = known
         self._sleep = sleep
         store.uses.load(state.uses())
 
@@ -66,7 +69,10 @@ class Collector:
 
     def remember_uses(self) -> None:
         """Writes what has changed by more than a little."""
-        fresh, gone = self._store.uses.to_write({each.root.digest for each in self._store.packages()})
+        here = {each.root.digest for each in self._store.packages()}
+        for root in self._store.cached.all() - here:
+            self._store.cached.remove(root)
+        fresh, gone = self._store.uses.to_write(here)
         if fresh or gone:
             self._state.put_uses(fresh, gone)
 
@@ -104,4 +110,4 @@ class Collector:
             if want.state != "done":
                 with suppress(ConfigError):
                     collections.add(BlobHash.parse(want.name))
-        return collections.union(*(hashes_of(each, self._store) for each in collections))
+        return collections.union(self._known(), *(hashes_of(each, self._store) for each in collections))

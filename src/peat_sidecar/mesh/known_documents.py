@@ -114,6 +114,19 @@ class KnownDocuments:
         infos = [self._store.find(each) for each in names]
         return found if all(each is not None and each.complete for each in infos) else None
 
+    def kept(self) -> set[BlobHash]:
+        """Their blobs, of all packages that the formation knows now; blocks."""
+        kept: set[BlobHash] = set()
+        after = ""
+        while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
+            for offer in filter(None, map(offer_of, page)):
+                found = self.find(offer)
+                documents = found.package.documents if found is not None else ()
+                kept.update(self._store.companions(offer.collection))
+                kept.update(found.hashes[each] for each in documents if found is not None)
+            after = page[-1].doc_id
+        return kept
+
     async def run(self) -> None:
         """Keeps them here until it is cancelled."""
         loop = asyncio.get_running_loop()

@@ -324,7 +324,7 @@ class Store(Holdings):
                 if self._discarding.is_held(row):
                     raise Refused(f"a transfer is at work with blob {hash}; cancel that, or wait for its end")
                 for digest in names_of(row):
-                    self.uploads.let_go(digest)
+                    self.kept.remove(digest)
                 self._shelf.drop(row)
                 return
         self.delete_part(hash)

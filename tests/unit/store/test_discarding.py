@@ -73,7 +73,7 @@ def test_a_package_whose_collection_is_not_whole_is_not_listed(store: Store) -> 
 
 def test_what_was_taken_in_by_itself_stays(store: Store, data_dir: Path) -> None:
     info = store.put(OWN)
-    store.uploads.keep(info.proven_digest)
+    store.kept.add(info.proven_digest)
     assert store.orphans(0) == []
     assert store.kept_bytes() == len(OWN)
     store.close()
