@@ -23,8 +23,11 @@ from peat_sidecar.mesh import (
     Announcer,
     Arrivals,
     Formation,
+    KnownDocuments,
+    KnownPackages,
     LayoutWatcher,
     Offers,
+    OnDemand,
     Peers,
     Platforms,
     Policy,
@@ -55,7 +58,7 @@ from peat_sidecar.rate import (
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Transfers
+from peat_sidecar.transfer import Clearance, Exporter, Getter, Importer, Limiter, Transfers
 from peat_sidecar.wire import parse_peer
 
 Run = Callable[[], Coroutine[Any, Any, None]]
@@ -180,6 +183,7 @@ class Ground:
     importer: Importer
     exporter: Exporter
     getter: Getter
+    clearance: Clearance
     limiter: Limiter
     registries: RegistryOptions
     agent_id: str
@@ -239,6 +243,20 @@ class Mesh:
             wants=self.wants,
             exports=self.exports,
             sources=_sources(settings),
+            shares=ground.clearance.shares_package,
+        )
+        self._known = KnownPackages(records, ground.trust, ground.agent_id)
+        self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
+        self.on_demand = OnDemand(
+            ground.agent_id,
+            self._known,
+            self._documents,
+            offers=offers,
+            providers=self.providers,
+            wants=self.wants,
+            store=store,
+            getter=ground.getter,
+            wait_seconds=lambda: settings.registry_wait_seconds,
         )
         self._client = _agent_client(settings)
         self.watchers = dict(self._watchers())
@@ -258,6 +276,8 @@ class Mesh:
             "look after records": upkeep.run,
         }
         runs |= {f"watch {name}": each.run for name, each in self.watchers.items()}
+        if settings.registry:
+            runs["keep documents of known packages"] = self._documents.run
         if settings.discover_dns:
             runs["look names up"] = self._dns_discovery().run
         return runs
@@ -273,6 +293,7 @@ class Mesh:
             await self._lan.close()
         if self._client is not None:
             await self._client.close()
+        self._known.close()
 
     def _watchers(self) -> list[tuple[str, Watcher]]:
         ground, settings = self._ground, self._ground.settings

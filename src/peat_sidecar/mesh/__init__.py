@@ -8,7 +8,10 @@ from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.arrivals import Arrivals
 from peat_sidecar.mesh.formation import Formation
 from peat_sidecar.mesh.half_open import Handshakes
+from peat_sidecar.mesh.known_documents import KnownDocuments
+from peat_sidecar.mesh.known_packages import KnownPackages
 from peat_sidecar.mesh.offers import Offers
+from peat_sidecar.mesh.on_demand import OnDemand
 from peat_sidecar.mesh.peer_info import PeerInfo
 from peat_sidecar.mesh.peers import Peers
 from peat_sidecar.mesh.policy import Platforms, Policy
@@ -45,8 +48,11 @@ __all__ = [
     "Entry",
     "Formation",
     "Handshakes",
+    "KnownDocuments",
+    "KnownPackages",
     "LayoutWatcher",
     "Offers",
+    "OnDemand",
     "PeerInfo",
     "Peers",
     "Platforms",

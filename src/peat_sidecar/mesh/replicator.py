@@ -241,7 +241,7 @@ class Replicator:
         for each in coming:
             offer, choice = each.offer, each.choice
             there = known.get(str(offer.collection))
-            if there is None:
+            if there is None or there.origin == "client":
                 self._wants.add(
                     str(offer.collection),
                     choice.transfer_class,

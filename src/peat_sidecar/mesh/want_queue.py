@@ -14,6 +14,8 @@ PLACES = 16
 LARGE_PLACES = 4
 """That a large one takes: four of them fill a link, where small ones wait for round trips."""
 SMALL_BYTES = 1 << 20
+READ_AT_ONCE = 16
+"""Of those that clients read while they come, beside the others: none of them waits for its turn."""
 _BEHIND = "its turn; others of its class or a higher one go first"
 
 
@@ -47,8 +49,9 @@ def next_turn(
             running.append(entry)
         elif not entry.failed:
             waiting.append(entry)
-    free = PLACES - sum(map(_places, running))
-    lowest = max((each.row.transfer_class.rank for each in running if not each.is_stopped), default=0)
+    free = max(0, PLACES - sum(_places(each) for each in running if not each.readers))
+    read = READ_AT_ONCE - sum(bool(each.readers) for each in running)
+    lowest = max((each.transfer_class.rank for each in running if not each.is_stopped), default=0)
     stopping = sum(_places(each) for each in running if each.is_stopped)
     dialled = {each.fetch.holder.endpoint_id for each in running if each.fetch is not None} - sessions
     for entry in sorted(waiting, key=lambda each: _order(each, sessions)):
@@ -61,7 +64,14 @@ def next_turn(
         if entry.not_before > now:
             turn.waits.append(entry.not_before - now)
             continue
-        if entry.offer is not None and free + stopping <= 0 and entry.row.transfer_class.rank >= lowest:
+        is_read = bool(entry.readers and read > 0)
+        if is_read and (holder := _holder(entry, providers, dialled, turn)) is not None:
+            read -= 1
+            turn.begins.append((entry, holder))
+            dialled |= {holder.endpoint_id} - sessions
+        if is_read:
+            continue
+        if entry.offer is not None and not (free or stopping) and entry.transfer_class.rank >= lowest:
             entry.why = _BEHIND  # without a look at its holders, which takes long for a thousand
             continue
         holder = _holder(entry, providers, dialled, turn)
@@ -111,13 +121,13 @@ def _holder(entry: Entry, providers: Providers, dialled: set[EndpointId], turn: 
 
 def _lowest(entry: Entry, holder: Holder, running: Sequence[Entry]) -> Entry | None:
     """The fetch of a lower class that is the least loss."""
-    rank = entry.row.transfer_class.rank
-    lower = [each for each in running if not each.is_stopped and each.row.transfer_class.rank > rank]
+    rank = entry.transfer_class.rank
+    lower = [each for each in running if not each.is_stopped and each.transfer_class.rank > rank]
     if not holder.connected:  # it may not be reached at all
         lower = [each for each in lower if each.fetch is not None and not each.fetch.was_connected]
-    return max(lower, key=lambda each: (each.row.transfer_class.rank, each.row.created_at), default=None)
+    return max(lower, key=lambda each: (each.transfer_class.rank, each.row.created_at), default=None)
 
 
 def _order(entry: Entry, sessions: frozenset[EndpointId]) -> tuple[int, bool, float, str]:
     row = entry.row
-    return row.transfer_class.rank, sessions.isdisjoint(entry.claims), row.created_at, row.id
+    return entry.transfer_class.rank, sessions.isdisjoint(entry.claims), row.created_at, row.id

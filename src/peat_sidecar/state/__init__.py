@@ -4,7 +4,7 @@ One SQLite file. A write is on the disk when its call returns; a file that canno
 deleted.
 """
 
-from peat_sidecar.state.rows import Ban, ExportRow, RememberedPeer, ReplicaRow, WantRow
+from peat_sidecar.state.rows import Ban, ExportRow, Origin, RememberedPeer, ReplicaRow, WantRow
 from peat_sidecar.state.state import State
 
-__all__ = ["Ban", "ExportRow", "RememberedPeer", "ReplicaRow", "State", "WantRow"]
+__all__ = ["Ban", "ExportRow", "Origin", "RememberedPeer", "ReplicaRow", "State", "WantRow"]

@@ -6,7 +6,8 @@ from typing import Literal
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.ids import BlobHash, Digest, EndpointId
 
-Origin = Literal["user", "policy"]
+Origin = Literal["user", "policy", "client"]
+"""Who caused something: a person, a rule, or a client of the registry that pulled it."""
 
 
 @dataclass(frozen=True, slots=True)

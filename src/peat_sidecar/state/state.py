@@ -268,6 +268,6 @@ def _replica(row: tuple[Any, ...]) -> ReplicaRow:
 
 
 def _origin(text: str) -> Any:
-    if text not in ("user", "policy"):
+    if text not in ("user", "policy", "client"):
         raise ValueError(text)
     return text
