@@ -161,23 +161,27 @@ class Index:
 
     def add_package(self, package: PackageRow) -> None:
         """Replaces the package of the same reference (or, without one, of the same root)."""
-        with self._transaction():
-            self._database.execute("DELETE FROM packages WHERE name = ?", (package.name,))
-            cursor = self._database.execute(
-                "INSERT INTO packages VALUES (NULL,?,?,?,?,?,?)",
-                (
-                    package.name,
-                    package.reference,
-                    str(package.root),
-                    json.dumps(package.descriptor),
-                    package.collection.value,
-                    package.bytes,
-                ),
-            )
-            self._database.executemany(
-                "INSERT INTO package_blobs VALUES (?,?,?)",
-                [(cursor.lastrowid, position, str(digest)) for position, digest in enumerate(package.blobs)],
-            )
+        with self._lock:
+            with self._transaction():
+                self._database.execute("DELETE FROM packages WHERE name = ?", (package.name,))
+                cursor = self._database.execute(
+                    "INSERT INTO packages VALUES (NULL,?,?,?,?,?,?)",
+                    (
+                        package.name,
+                        package.reference,
+                        str(package.root),
+                        json.dumps(package.descriptor),
+                        package.collection.value,
+                        package.bytes,
+                    ),
+                )
+                self._database.executemany(
+                    "INSERT INTO package_blobs VALUES (?,?,?)",
+                    [
+                        (cursor.lastrowid, position, str(digest))
+                        for position, digest in enumerate(package.blobs)
+                    ],
+                )
             if self._listed is not None:
                 self._listed.pop(package.name, None)
                 self._listed[package.name] = package
@@ -210,8 +214,9 @@ class Index:
 
     def remove_packages(self, names: Iterable[str]) -> None:
         gone = list(names)
-        with self._transaction():
-            self._database.executemany("DELETE FROM packages WHERE name = ?", [(name,) for name in gone])
+        with self._lock:
+            with self._transaction():
+                self._database.executemany("DELETE FROM packages WHERE name = ?", [(name,) for name in gone])
             for name in gone:
                 if self._listed is not None:
                     self._listed.pop(name, None)
@@ -250,7 +255,6 @@ class Index:
                 yield
                 self._database.execute("COMMIT")
             except BaseException:
-                self._listed = None
                 with suppress(sqlite3.Error):  # a full disk has rolled back already
                     self._database.execute("ROLLBACK")
                 raise
