@@ -18,8 +18,10 @@ from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.arrivals import Arrivals
 from peat_sidecar.mesh.offers import Offers
+from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Platforms, Policy
 from peat_sidecar.mesh.providers import Providers
+from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.registry_exports import RegistryExports
 from peat_sidecar.mesh.replicator import Replicator
 from peat_sidecar.mesh.trust import Trust
@@ -97,6 +99,7 @@ class Parts:
     providers: Providers
     offers: Offers
     limiter: Limiter
+    pins: Pins
     tasks: list[asyncio.Task[None]]
 
 
@@ -182,9 +185,17 @@ class MeshNode:
             sleep=self.time.sleep,
         )
         limiter.on_change(wants.limits_changed)
-        policy = Policy(self.rules, platforms)
+        policy, pins = Policy(self.rules, platforms), Pins(state)
         replicator = Replicator(
-            policy, records, wants, store, state, trust, quota_bytes=self.quota_bytes, sleep=self.settle
+            policy,
+            records,
+            wants,
+            store,
+            state,
+            trust,
+            pins=pins,
+            quota=Quota(self.quota_bytes),
+            sleep=self.settle,
         )
         announcer = Announcer(
             self.name,
@@ -212,6 +223,7 @@ class MeshNode:
             providers,
             offers,
             limiter,
+            pins,
             tasks,
         )
 
