@@ -31,7 +31,7 @@ from peat_sidecar.rate import Limits
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Disk, Store, StoredPackage
-from peat_sidecar.transfer import Exporter, Getter, Limiter, Provider, Shaper, Transfers
+from peat_sidecar.transfer import Clearance, Exporter, Getter, Limiter, Provider, Shaper, Transfers
 from tests.support.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, encoded
 from tests.support.manual_time import ManualTime
 from tests.support.networks import Network, address_of, everyone, network
@@ -107,6 +107,7 @@ class MeshNode:
     rules: Sequence[ReplicateRule] = ()
     platforms: Sequence[str] = ("linux/amd64",)
     quota_bytes: int = 0
+    share: Sequence[str] = ()
     disk: Disk | None = None
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     peers: LinkedPeers = field(default_factory=LinkedPeers)
@@ -177,7 +178,15 @@ class MeshNode:
             policy, records, wants, store, state, trust, quota_bytes=self.quota_bytes, sleep=_at_once
         )
         announcer = Announcer(
-            self.name, records, store, state, offers, wants=wants, exports=exports, sleep=_at_once
+            self.name,
+            records,
+            store,
+            state,
+            offers,
+            wants=wants,
+            exports=exports,
+            shares=Clearance(store, self.share).shares_package,
+            sleep=_at_once,
         )
         loops = (wants.run(), replicator.run(), announcer.run(), exports.run())
         tasks = [asyncio.create_task(each) for each in loops]

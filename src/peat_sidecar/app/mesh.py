@@ -58,7 +58,7 @@ from peat_sidecar.rate import (
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Transfers
+from peat_sidecar.transfer import Clearance, Exporter, Getter, Importer, Limiter, Transfers
 from peat_sidecar.wire import parse_peer
 
 Run = Callable[[], Coroutine[Any, Any, None]]
@@ -183,6 +183,7 @@ class Ground:
     importer: Importer
     exporter: Exporter
     getter: Getter
+    clearance: Clearance
     limiter: Limiter
     registries: RegistryOptions
     agent_id: str
@@ -242,6 +243,7 @@ class Mesh:
             wants=self.wants,
             exports=self.exports,
             sources=_sources(settings),
+            shares=ground.clearance.shares_package,
         )
         self._known = KnownPackages(records, ground.trust, ground.agent_id)
         self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)

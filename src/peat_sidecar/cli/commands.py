@@ -26,6 +26,7 @@ from peat_sidecar.cli import (
 )
 from peat_sidecar.cli.blobs import blobs
 from peat_sidecar.cli.exit_codes import exit_code_table
+from peat_sidecar.cli.mirror_config import mirror_config
 from peat_sidecar.errors import ConfigError
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -142,6 +143,13 @@ _add(
     "[,export=HOST:PORT]. Classes are critical, high, normal, low, bulk; carry",
     "means packages of any platform, for others; export writes what has come",
     "to a registry. A formation's key is read from files only.",
+    "",
+    "--share: of patterns the last that fits a reference decides; '*' and",
+    "'!localhost/*' stand before all. Only these: '!*', 'registry.example/*'.",
+    "",
+    "--upstream also takes an order behind it: 'registry.example",
+    "upstream-first' has that registry say what its tags mean, while it can;",
+    "by default the mesh is asked first.",
     "",
     "A RATE is '512 kbit/s', '2.5 MB/s' or unlimited, or goes by time of day:",
     "'22:00-06:00 unlimited, else 512 kbit/s'. `limits` changes them.",
@@ -351,4 +359,15 @@ _add(
     packages.remove,
     "peat-sidecar remove example.com/team/app:v1",
     "peat-sidecar remove --blob sha256:...",
+)
+_add(
+    "mirror-config",
+    mirror_config,
+    "peat-sidecar mirror-config containerd",
+    "peat-sidecar mirror-config podman --registry registry.example --write",
+    "peat-sidecar mirror-config docker --endpoint http://127.0.0.1:5001",
+    "peat-sidecar mirror-config containerd --undo",
+    "",
+    "Clients ask the sidecar first and the registry itself for what it has not.",
+    "--undo leaves what others wrote, and puts back what --write set aside.",
 )

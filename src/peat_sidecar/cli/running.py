@@ -117,6 +117,12 @@ def run(
         float | None,
         typer.Option(metavar="SECONDS", help="How often registries are looked at. [default: 30]"),
     ] = None,
+    share: Annotated[
+        Texts,
+        typer.Option(
+            metavar="[!]PATTERN", help="Packages that peers may have, or with ! may not; see below."
+        ),
+    ] = None,
     replicate: Annotated[
         Texts, typer.Option(metavar="PATTERN[,...]", help="Packages of others to fetch unasked; see below.")
     ] = None,
@@ -166,6 +172,15 @@ def run(
     ] = None,
     registry_private: Annotated[
         bool | None, typer.Option("--registry-private", help="Pulling needs credentials as well.")
+    ] = None,
+    upstream: Annotated[
+        Texts,
+        typer.Option(
+            metavar="REGISTRY[=URL]", help="What clients ask for of it and nobody has is pulled through."
+        ),
+    ] = None,
+    registry_default: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Where names without a registry are looked for too.")
     ] = None,
     registry_tls_cert: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate, to serve it beyond loopback.")
@@ -249,6 +264,7 @@ def run(
         "watch_registries": _joined(watch_registry),
         "watch_layouts": watch_layout,
         "watch_seconds": watch_seconds,
+        "share": _joined(share),
         "replicate": replicate,
         "platforms": _joined(platform),
         "quota_bytes": quota_bytes,
@@ -264,6 +280,8 @@ def run(
         "registry_token_file": registry_token_file,
         "registry_read_only": registry_read_only,
         "registry_private": registry_private,
+        "upstreams": _joined(upstream),
+        "registry_default": registry_default,
         "registry_tls_cert": registry_tls_cert,
         "registry_tls_key": registry_tls_key,
         "auth_file": auth_file,

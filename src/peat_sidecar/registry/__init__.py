@@ -5,6 +5,7 @@ becomes one; it remembers nothing beside.
 """
 
 from peat_sidecar.registry.listeners import open_registry
+from peat_sidecar.registry.mirroring import Mirroring
 from peat_sidecar.registry.upkeep import drop_abandoned
 
-__all__ = ["drop_abandoned", "open_registry"]
+__all__ = ["Mirroring", "drop_abandoned", "open_registry"]

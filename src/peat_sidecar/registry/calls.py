@@ -22,10 +22,12 @@ Call = Callable[[Request, Repository, str], Awaitable[Answer]]
 class Calls:
     """One for the program, whatever the number of listeners."""
 
-    def __init__(self, store: Store, elsewhere: Elsewhere | None = None) -> None:
-        """`elsewhere`: where what is not here comes from; None: from nowhere."""
+    def __init__(self, store: Store, elsewhere: Elsewhere | None = None, default_registry: str = "") -> None:
+        """`elsewhere`: where what is not here comes from; None: from nowhere. `default_registry`: where names
+        are looked for as well that come without a registry.
+        """
         elsewhere = elsewhere or Nowhere()
-        repositories = Repositories(store)
+        repositories = Repositories(store, default_registry)
         self._repositories = repositories
         blobs, uploads = Blobs(repositories, elsewhere), Uploads(repositories)
         manifests, referrers = Manifests(repositories, elsewhere), Referrers(repositories)

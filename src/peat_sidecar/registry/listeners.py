@@ -27,7 +27,7 @@ def open_registry(store: Store, settings: Settings, elsewhere: Elsewhere | None 
     tls = tls_context(cert, key, "registry") if cert is not None and key is not None else None
     htpasswd = settings.registry_htpasswd
     passwords = Passwords.read(htpasswd) if htpasswd is not None else None
-    token, calls = _token(settings), Calls(store, elsewhere)
+    token, calls = _token(settings), Calls(store, elsewhere, settings.registry_default)
     opened: list[Listener] = []
     try:
         for address in settings.registry_addresses:

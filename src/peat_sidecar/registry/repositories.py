@@ -20,8 +20,10 @@ from peat_sidecar.transfer import remove_package
 class Repositories:
     """One for the program."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, default_registry: str = "") -> None:
+        """`default_registry`: where names are looked for as well that come without a registry."""
         self.store = store
+        self._default = default_registry
         self.changing = threading.Lock()
         """Held while what a tag stands for is looked at and changed."""
 
@@ -37,11 +39,13 @@ class Repositories:
         """The repository that a name without a registry stands for: packages of image layouts and agents have
         registries that do not look like one, as `layout/app:v1`.
         """
-        first, slash, rest = repository.path.partition("/")
-        if repository.registry != LOCAL or not slash or self._is_known(repository):
+        if repository.registry != LOCAL or self._is_known(repository):
             return repository
-        other = replace(repository, registry=first, path=rest)
-        return other if self._is_known(other) else repository
+        first, slash, rest = repository.path.partition("/")
+        others = [replace(repository, registry=first, path=rest)] if slash else []
+        if self._default:
+            others.append(replace(repository, registry=self._default))
+        return next(filter(self._is_known, others), repository)
 
     def tags(self, repository: Repository) -> list[str] | None:
         """None where nothing is known of the repository."""

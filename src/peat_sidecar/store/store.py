@@ -230,6 +230,19 @@ class Store:
             self._downloads.discard(expected)
             raise
 
+    def downloaded(self, expected: Digest) -> int:
+        """How many bytes of a blob have come that comes as a stream, or came before one broke off."""
+        with suppress(OSError):
+            return self._shelf.layout.download(expected).stat().st_size
+        return 0
+
+    def read_download(self, expected: Digest, offset: int, most_bytes: int) -> bytes:
+        """Some of them; nothing is proven yet. Empty where there are none."""
+        with suppress(OSError), self._shelf.layout.download(expected).open("rb") as file:
+            file.seek(offset)
+            return file.read(most_bytes)
+        return b""
+
     def import_file(
         self,
         fd: int,

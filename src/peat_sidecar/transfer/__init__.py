@@ -4,6 +4,7 @@ The first two stand between the store and OCI sources and targets, the other two
 """
 
 from peat_sidecar.transfer.arriving import ArrivingBlob
+from peat_sidecar.transfer.clearance import Clearance
 from peat_sidecar.transfer.collections import list_package
 from peat_sidecar.transfer.events import EventKind, TransferEvent
 from peat_sidecar.transfer.exporter import Exporter
@@ -14,6 +15,7 @@ from peat_sidecar.transfer.package_documents import PackageDocuments, stored_doc
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.provider import Provider
+from peat_sidecar.transfer.pull_through import PullThrough
 from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.remover import Removed, remove_package
 from peat_sidecar.transfer.shaping import Shaper
@@ -21,9 +23,11 @@ from peat_sidecar.transfer.source_progress import SourceProgress, SourceState
 from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
+from peat_sidecar.transfer.upstream import Upstream
 
 __all__ = [
     "ArrivingBlob",
+    "Clearance",
     "EventKind",
     "Exporter",
     "Getter",
@@ -35,6 +39,7 @@ __all__ = [
     "Patience",
     "Progress",
     "Provider",
+    "PullThrough",
     "Readings",
     "Removed",
     "Shaper",
@@ -46,6 +51,7 @@ __all__ = [
     "TransferKind",
     "TransferState",
     "Transfers",
+    "Upstream",
     "Work",
     "in_thread",
     "list_package",

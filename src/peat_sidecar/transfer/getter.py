@@ -20,6 +20,7 @@ from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.transfer.answers import asking
 from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.clearance import Clearance
 from peat_sidecar.transfer.collections import stored_package
 from peat_sidecar.transfer.holdings import holdings
 from peat_sidecar.transfer.intake import LEAST_PART_BYTES, Intake
@@ -53,8 +54,10 @@ class Getter:
         *,
         patience: Callable[[], Patience] = Patience,
         shaper: Shaper | None = None,
+        clearance: Clearance | None = None,
     ) -> None:
         self._store = store
+        self._clearance = clearance
         self._shaper = shaper or Shaper()
         self.readings = Readings()
         """What is read while it comes; whoever reads says so there."""
@@ -118,7 +121,7 @@ class Getter:
         intake = self._shaper.intake(progress)
         with _blaming(peers), contextlib.closing(intake):
             package = await self._fetch_package(
-                collection, sources, intake, expected, limit_bytes, limit_blobs
+                collection, sources, intake, expected, limit_bytes, limit_blobs, list_as
             )
         stored = stored_package(package, collection, list_as)
         await asyncio.to_thread(self._store.add_package, stored)
@@ -132,10 +135,14 @@ class Getter:
         expected: Digest | None,
         limit_bytes: int | None,
         limit_blobs: int | None,
+        list_as: str | None,
     ) -> Package:
         """All of its blobs; it is not listed yet."""
         progress = intake.progress
         listing, package = await self._fetch_documents(collection, sources, intake, expected)
+        if self._clearance is not None:
+            name = list_as or f"@{listing.root.digest}"
+            self._clearance.fetching(name, (collection, *listing.hashes.values()))
         _require_within("bytes", package.total_bytes, limit_bytes)
         _require_within("blobs", len(package.blobs), limit_blobs)
         progress.foreign = list(package.foreign)

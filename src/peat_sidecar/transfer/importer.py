@@ -99,6 +99,11 @@ class Importer:
         ]
         return Imported(stored[0], tuple(stored[1:]), tuple(progress.foreign))
 
+    async def import_blob(self, source: Source, blob: Descriptor, progress: Progress) -> None:
+        """One blob of a package; another import of it at the same time brings it for both."""
+        progress.total_bytes, progress.total_blobs = blob.size, 1
+        await self._take_blob(source, blob, progress, link=False)
+
     # ---- blobs
 
     async def _take(

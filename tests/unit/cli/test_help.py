@@ -59,12 +59,14 @@ COMMANDS = [
     "roster show",
     "roster load",
     "derive-id",
+    "mirror-config",
     "remove",
 ]
 OFFLINE = {
     "",
     "run",
     "derive-id",
+    "mirror-config",
     "documents",
     "roster init",
     "roster add",
