@@ -17,11 +17,14 @@ from peat_sidecar.errors import PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.arrivals import Arrivals
+from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.offers import Offers
 from peat_sidecar.mesh.policy import Platforms, Policy
 from peat_sidecar.mesh.providers import Providers
 from peat_sidecar.mesh.registry_exports import RegistryExports
 from peat_sidecar.mesh.replicator import Replicator
+from peat_sidecar.mesh.tag_policies import TagPolicies
+from peat_sidecar.mesh.tag_rules import TagRules
 from peat_sidecar.mesh.trust import Trust
 from peat_sidecar.mesh.wants import Wants
 from peat_sidecar.net import Pool
@@ -91,6 +94,7 @@ class Parts:
     exports: RegistryExports
     providers: Providers
     offers: Offers
+    tag_rules: TagRules
     limiter: Limiter
     tasks: list[asyncio.Task[None]]
 
@@ -108,6 +112,8 @@ class MeshNode:
     platforms: Sequence[str] = ("linux/amd64",)
     quota_bytes: int = 0
     share: Sequence[str] = ()
+    maps: Sequence[str] = ()
+    tag_policies: Sequence[str] = ()
     disk: Disk | None = None
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     peers: LinkedPeers = field(default_factory=LinkedPeers)
@@ -144,7 +150,8 @@ class MeshNode:
         records.claim(self.name)
         trust = Trust(records, None, "test")
         platforms = Platforms(self.platforms)
-        offers = Offers(records, trust, platforms)
+        policies = TagPolicies.parse(self.tag_policies)
+        offers, rules = Offers(records, trust, platforms, policies), TagRules(policies, records)
         providers = Providers(records, offers, self.id, self.peers.sessions, clock=self.time)
         transfers = Transfers()
         exports = RegistryExports(
@@ -166,7 +173,7 @@ class MeshNode:
             self.peers,
             offers=offers,
             providers=providers,
-            arrivals=Arrivals(store, state, platforms, exports),
+            arrivals=Arrivals(store, state, platforms, exports, rules),
             approve_above=lambda: limiter.limits.budgets.approve_above,
             now=self.time,
             clock=self.time,
@@ -175,8 +182,17 @@ class MeshNode:
         limiter.on_change(wants.limits_changed)
         policy = Policy(self.rules, platforms)
         replicator = Replicator(
-            policy, records, wants, store, state, trust, quota_bytes=self.quota_bytes, sleep=_at_once
+            policy,
+            records,
+            wants,
+            store,
+            state,
+            trust,
+            quota_bytes=self.quota_bytes,
+            tags=rules,
+            sleep=_at_once,
         )
+        maps = NameMaps.parse(self.maps)
         announcer = Announcer(
             self.name,
             records,
@@ -185,7 +201,8 @@ class MeshNode:
             offers,
             wants=wants,
             exports=exports,
-            shares=Clearance(store, self.share).shares_package,
+            shares=Clearance(store, self.share, maps.of).shares_package,
+            maps=maps,
             sleep=_at_once,
         )
         loops = (wants.run(), replicator.run(), announcer.run(), exports.run())
@@ -202,6 +219,7 @@ class MeshNode:
             exports,
             providers,
             offers,
+            rules,
             limiter,
             tasks,
         )

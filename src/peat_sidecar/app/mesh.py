@@ -26,6 +26,7 @@ from peat_sidecar.mesh import (
     KnownDocuments,
     KnownPackages,
     LayoutWatcher,
+    NameMaps,
     Offers,
     OnDemand,
     Peers,
@@ -38,6 +39,9 @@ from peat_sidecar.mesh import (
     Replicator,
     Roster,
     Syncer,
+    TagPolicies,
+    TagRules,
+    Tags,
     Trust,
     Upkeep,
     Wants,
@@ -168,6 +172,22 @@ def limits_of(settings: Settings) -> Limits:
         raise ConfigError(f"limits (--limit-up, --budget and so on): {error}") from None
 
 
+def tag_policies_of(settings: Settings) -> TagPolicies:
+    """What the settings say. `ConfigError` names the one that is none."""
+    try:
+        return TagPolicies.parse(settings.tag_policies)
+    except ConfigError as error:
+        raise ConfigError(f"tag_policies (--tag-policy, PEAT_SIDECAR_TAG_POLICIES): {error}") from None
+
+
+def name_maps_of(settings: Settings) -> NameMaps:
+    """What the settings say. `ConfigError` names the one that is none."""
+    try:
+        return NameMaps.parse(settings.registry_maps)
+    except ConfigError as error:
+        raise ConfigError(f"registry_maps (--registry-map, PEAT_SIDECAR_REGISTRY_MAPS): {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What the mesh stands on."""
@@ -202,7 +222,9 @@ class Mesh:
         settings, records, store, state = ground.settings, ground.records, ground.store, ground.state
         self._ground = ground
         policy = Policy(settings.replicate, Platforms(settings.platforms))
-        offers = Offers(records, ground.trust, policy.platforms)
+        tag_policies = tag_policies_of(settings)
+        rules = TagRules(tag_policies, records)
+        offers = Offers(records, ground.trust, policy.platforms, tag_policies)
         self._whereabouts = Whereabouts(
             ground.agent_id,
             records,
@@ -221,7 +243,7 @@ class Mesh:
             ground.peers,
             offers=offers,
             providers=self.providers,
-            arrivals=Arrivals(store, state, policy.platforms, self.exports),
+            arrivals=Arrivals(store, state, policy.platforms, self.exports, rules),
             approve_above=lambda: ground.limiter.limits.budgets.approve_above,
         )
         ground.limiter.on_change(self.wants.limits_changed)
@@ -233,6 +255,7 @@ class Mesh:
             state,
             ground.trust,
             quota_bytes=settings.quota_bytes,
+            tags=rules,
         )
         self._announcer = Announcer(
             ground.agent_id,
@@ -244,8 +267,10 @@ class Mesh:
             exports=self.exports,
             sources=_sources(settings),
             shares=ground.clearance.shares_package,
+            maps=name_maps_of(settings),
         )
         self._known = KnownPackages(records, ground.trust, ground.agent_id)
+        self.tags = Tags(offers, self._known, rules)
         self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
         self.on_demand = OnDemand(
             ground.agent_id,

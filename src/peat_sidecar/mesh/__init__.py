@@ -10,6 +10,7 @@ from peat_sidecar.mesh.formation import Formation
 from peat_sidecar.mesh.half_open import Handshakes
 from peat_sidecar.mesh.known_documents import KnownDocuments
 from peat_sidecar.mesh.known_packages import KnownPackages
+from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.offers import Offers
 from peat_sidecar.mesh.on_demand import OnDemand
 from peat_sidecar.mesh.peer_info import PeerInfo
@@ -29,6 +30,9 @@ from peat_sidecar.mesh.roster_draft import (
     write_draft,
 )
 from peat_sidecar.mesh.sync import Syncer
+from peat_sidecar.mesh.tag_policies import TagPolicies
+from peat_sidecar.mesh.tag_rules import TagRules
+from peat_sidecar.mesh.tags import Tagged, Tags
 from peat_sidecar.mesh.trust import BAN_WITH_ROSTER, BAN_WITHOUT_ROSTER, Trust
 from peat_sidecar.mesh.upkeep import Upkeep
 from peat_sidecar.mesh.want import Quote, Want
@@ -51,6 +55,7 @@ __all__ = [
     "KnownDocuments",
     "KnownPackages",
     "LayoutWatcher",
+    "NameMaps",
     "Offers",
     "OnDemand",
     "PeerInfo",
@@ -66,6 +71,10 @@ __all__ = [
     "Role",
     "Roster",
     "Syncer",
+    "TagPolicies",
+    "TagRules",
+    "Tagged",
+    "Tags",
     "Trust",
     "Upkeep",
     "Want",

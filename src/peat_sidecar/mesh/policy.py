@@ -50,6 +50,8 @@ class Choice:
     """Of a platform of this cluster; others are carried."""
     export_to: str
     """The registry that it is written to; empty for none."""
+    referrers: bool = True
+    """What refers to it comes with it."""
 
 
 class Policy:
@@ -65,11 +67,13 @@ class Policy:
         said = [rule.model_dump(mode="json") for rule in self.rules], sorted(self.platforms.archs)
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
-    def choose(self, reference: str, arch: str) -> Choice | None:
-        """None for what is not wanted."""
+    def choose(self, reference: str, arch: str, *, is_referrer: bool = False) -> Choice | None:
+        """None for what is not wanted. `is_referrer`: it refers to another package."""
         for rule in self.rules:
             if fnmatchcase(reference, rule.reference) and self._fits(rule, arch):
-                return Choice(rule.transfer_class, self.platforms.runs(arch), rule.export)
+                if is_referrer and not rule.referrers:
+                    return None
+                return Choice(rule.transfer_class, self.platforms.runs(arch), rule.export, rule.referrers)
         return None
 
     def _fits(self, rule: ReplicateRule, arch: str) -> bool:

@@ -16,9 +16,11 @@ import structlog
 
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import BlobHash
+from peat_sidecar.mesh.arrivals import AnyTag, JudgesTags
 from peat_sidecar.mesh.offers import PACKAGES, Offer, offer_of
-from peat_sidecar.mesh.policy import Policy
+from peat_sidecar.mesh.policy import Choice, Policy
 from peat_sidecar.mesh.ranking import Candidate, Held, Ranked, ranked
+from peat_sidecar.mesh.referrers import Referrers
 from peat_sidecar.mesh.wake import Sleep, Wake
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.mesh.wants import Wants
@@ -74,6 +76,7 @@ class Replicator:
         trust: Trusts,
         *,
         quota_bytes: int = 0,
+        tags: JudgesTags | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._policy = policy
@@ -92,7 +95,12 @@ class Replicator:
         self._added: set[BlobHash] = set()
         self._removed: set[BlobHash] = set()
         """Of the store, since the last look."""
+        self._tags = tags or AnyTag()
         self._index: dict[str, Candidate] = {}
+        """What a rule fits, by document id."""
+        self._referrers = Referrers()
+        self._candidates: list[Candidate] = []
+        """At the last look: those, and what refers to what is wanted or here."""
         self._last = Ranked((), ())
         self._coming = 0
         wants.on_change(self._wake.set)
@@ -149,6 +157,7 @@ class Replicator:
         offers = self._wants.open_offers()  # before the store: what comes in between is there
         coming = None if offers is None else {offer.collection for offer, _ in offers}
         packages = self._store.packages()
+        self._candidates = [*self._index.values(), *self._following(packages, offers or ())]
         replicas = self._replicas({package.collection for package in packages}, coming)
         unwanted = {each.collection for each in replicas.values() if each.unwanted_by}
         arriving = {
@@ -159,7 +168,7 @@ class Replicator:
             row = replicas.get(package.collection)
             by_policy = row.origin == "policy" if row is not None else str(package.collection) in arriving
             held[package.collection] = Held(package.bytes, by_policy)
-        self._last = ranked(self._index.values(), held, unwanted, self._quota_bytes)
+        self._last = ranked(self._candidates, held, unwanted, self._quota_bytes)
         for collection in self._last.evicted:
             self._evict(replicas[collection], packages)
         self._want(held)
@@ -172,8 +181,9 @@ class Replicator:
                 self._note(doc_id, document)
             return
         self._index.clear()
+        self._referrers.clear()
         after = ""
-        while self._policy.rules and (page := self._records.documents(PACKAGES, after=after, limit=_PAGE)):
+        while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
             for document in page:
                 self._note(document.doc_id, document)
             after = page[-1].doc_id
@@ -182,13 +192,30 @@ class Replicator:
         """Replicas are left out: what they are replicas of decides."""
         self._index.pop(doc_id, None)
         offer = offer_of(document) if document is not None else None
-        if document is None or offer is None or offer.origin or not self._trust.decides(document):
+        if document is None or offer is None or not self._counts(offer, document):
+            self._referrers.note(doc_id, None)
             return
-        choice = self._policy.choose(offer.reference, offer.arch)
-        if choice is None and offer.listed_as != offer.reference:
-            choice = self._policy.choose(offer.listed_as, offer.arch)
+        self._referrers.note(doc_id, offer)
+        choice = self._choose(offer)
         if choice is not None:
-            self._index[doc_id] = Candidate(offer, choice)
+            self._index[doc_id] = Candidate(offer, choice, self._tags.is_immutable(offer.listed_as))
+
+    def _counts(self, offer: Offer, document: Document) -> bool:
+        return not offer.origin and self._trust.decides(document) and self._tags.admits(offer)
+
+    def _choose(self, offer: Offer) -> Choice | None:
+        """As the policy has it for either of its names."""
+        names, is_referrer = dict.fromkeys((offer.reference, offer.listed_as)), offer.subject is not None
+        choices = (self._policy.choose(name, offer.arch, is_referrer=is_referrer) for name in names)
+        return next((each for each in choices if each is not None), None)
+
+    def _following(
+        self, packages: Sequence[StoredPackage], wanted: Sequence[tuple[Offer, bool]]
+    ) -> list[Candidate]:
+        classes = {want.name: want.transfer_class for want in self._wants.list()}
+        return self._referrers.following(
+            self._index.values(), [offer for offer, _ in wanted], packages, classes
+        )
 
     def _replicas(
         self, here: Collection[BlobHash], coming: Collection[BlobHash] | None
@@ -197,7 +224,7 @@ class Replicator:
         with self._lock:
             added, removed = self._added, self._removed.difference(here)
             self._added, self._removed = set(), set()
-        offers = {each.offer.collection: each.offer for each in self._index.values()}
+        offers = {each.offer.collection: each.offer for each in self._candidates}
         before = {row.collection: row for row in self._state.replicas()}
         rows: dict[BlobHash, ReplicaRow] = {}
         for collection in before.keys() | (removed & offers.keys()):
@@ -267,7 +294,7 @@ class Replicator:
 
     def _records_changed(self, changes: Sequence[Change]) -> None:
         found = {each.doc_id: each.document for each in changes if each.collection == PACKAGES}
-        if not found or not self._policy.rules:
+        if not found:
             return
         with self._lock:
             if self._changes is not None:

@@ -12,7 +12,7 @@ from peat_sidecar.oci.layouts import LayoutSource, LayoutTarget
 from peat_sidecar.oci.options import Credentials, RegistryOptions, is_loopback
 from peat_sidecar.oci.registry_source import RegistrySource
 from peat_sidecar.oci.registry_target import RegistryTarget
-from peat_sidecar.oci.tags import is_referrers_tag
+from peat_sidecar.oci.tags import is_referrers_tag, subject_of_tag
 
 __all__ = [
     "ArchiveSource",
@@ -31,4 +31,5 @@ __all__ = [
     "is_loopback",
     "is_referrers_tag",
     "list_layout",
+    "subject_of_tag",
 ]

@@ -32,8 +32,11 @@ def push_manifest(
     *,
     tag: str | None,
     digest: Digest | None,
+    is_immutable: bool = False,
 ) -> Pushed:
-    """Under a tag, or by its digest alone. A manifest that loses its tag stays, by its digest."""
+    """Under a tag, or by its digest alone. A manifest that loses its tag stays, by its digest; where tags are
+    immutable none loses it, and the new one is refused.
+    """
     algorithm = digest.algorithm if digest is not None else "sha256"
     actual = Digest(algorithm, hashlib.new(algorithm, raw).hexdigest())
     if digest is not None and digest != actual:
@@ -51,7 +54,7 @@ def push_manifest(
     store.describe(package.blobs)
     with repositories.changing:
         if tag is not None:
-            _tag(repositories, repository, package, tag)
+            _tag(repositories, repository, package, tag, is_immutable=is_immutable)
         elif actual not in {each.digest for each in repositories.roots(repository)}:
             list_package(store, package, repository.reference(actual))
         _drop_children(repositories, repository, package)
@@ -93,9 +96,14 @@ def _require(repositories: Repositories, repository: Repository, package: Packag
         )
 
 
-def _tag(repositories: Repositories, repository: Repository, package: Package, tag: str) -> None:
+def _tag(
+    repositories: Repositories, repository: Repository, package: Package, tag: str, *, is_immutable: bool
+) -> None:
     store, digest = repositories.store, package.root.digest
     before = store.package(repository.reference(tag))
+    if is_immutable and before is not None and before.root.digest != digest:
+        stays = f"{tag} is immutable here and stands for {before.root.digest}"
+        raise Fault(Code.DENIED, f"{stays}; push under another tag, or delete this one first")
     if before is not None and before.root.digest != digest:
         repositories.keep_untagged(repository, tag)
     list_package(store, package, repository.reference(tag))
