@@ -39,6 +39,7 @@ from peat_sidecar.mesh import (
     Replicator,
     Roster,
     Syncer,
+    TagDisputes,
     TagPolicies,
     TagRules,
     Tags,
@@ -270,6 +271,7 @@ class Mesh:
             maps=name_maps_of(settings),
         )
         self._known = KnownPackages(records, ground.trust, ground.agent_id)
+        self._disputes = TagDisputes(records, offers)
         self.tags = Tags(offers, self._known, rules)
         self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
         self.on_demand = OnDemand(
@@ -299,6 +301,7 @@ class Mesh:
             "export to registries": self.exports.run,
             "tell and hear where nodes are": self._whereabouts.run,
             "look after records": upkeep.run,
+            "look for disputed tags": self._disputes.run,
         }
         runs |= {f"watch {name}": each.run for name, each in self.watchers.items()}
         if settings.registry:

@@ -30,6 +30,7 @@ from peat_sidecar.mesh.roster_draft import (
     write_draft,
 )
 from peat_sidecar.mesh.sync import Syncer
+from peat_sidecar.mesh.tag_disputes import TagDisputes
 from peat_sidecar.mesh.tag_policies import TagPolicies
 from peat_sidecar.mesh.tag_rules import TagRules
 from peat_sidecar.mesh.tags import Tagged, Tags
@@ -71,6 +72,7 @@ __all__ = [
     "Role",
     "Roster",
     "Syncer",
+    "TagDisputes",
     "TagPolicies",
     "TagRules",
     "Tagged",

@@ -14,7 +14,7 @@ from peat_sidecar.errors import NotFound
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.mesh.contents import ContentsReader
 from peat_sidecar.mesh.offers import Offer
-from peat_sidecar.mesh.policy import ANY_ARCH, Platforms, arch_of
+from peat_sidecar.mesh.policy import Platforms, same_arch
 from peat_sidecar.state import ReplicaRow, State, WantRow
 from peat_sidecar.store import Store, StoredPackage
 from peat_sidecar.transfer import remove_package
@@ -159,8 +159,7 @@ class Arrivals:
 
     def _is_version(self, offer: Offer, old: StoredPackage) -> bool:
         """Whether it is another version of the same, and not the same for another platform."""
-        before, after = arch_of(self._arch(old)), arch_of(offer.arch)
-        return before == after or not ANY_ARCH.isdisjoint({before, after})
+        return same_arch(self._arch(old), offer.arch)
 
     def _arch(self, package: StoredPackage) -> str:
         known = self._replica(package.collection)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Digest, Reference
-from peat_sidecar.mesh.policy import ANY_ARCH, Platforms, arch_of
+from peat_sidecar.mesh.policy import Platforms, same_arch
 from peat_sidecar.mesh.tag_policies import NEWEST, TagPolicies, TagPolicy
 from peat_sidecar.oci import subject_of_tag
 from peat_sidecar.records import Document
@@ -185,7 +185,7 @@ class Offers:
             case _:
                 policy = self.tags.of(listable(name))
                 documents = [each for each in self._named(name) if policy.admits(each.signers)]
-        offers = [each for each in _offers(documents) if not arch or _same(each.arch, arch)]
+        offers = [each for each in _offers(documents) if not arch or same_arch(each.arch, arch)]
         return max(offers, key=lambda offer: self._rank(offer, reference, policy), default=None)
 
     def named(self, reference: str) -> list[Offer]:
@@ -232,11 +232,6 @@ def _offers(documents: Iterable[Document]) -> list[Offer]:
 def _listed(document: Document) -> str:
     offer = offer_of(document)
     return offer.listed_as if offer is not None else ""
-
-
-def _same(one: str, other: str) -> bool:
-    first, second = arch_of(one), arch_of(other)
-    return first == second or first in ANY_ARCH or second in ANY_ARCH
 
 
 def _text(fields: Any, name: str) -> str:

@@ -27,6 +27,12 @@ def arch_of(text: str) -> str:
     return _ALIASES.get(parts[0], parts[0])
 
 
+def same_arch(one: str, other: str) -> bool:
+    """Whether two packages may be versions of the same."""
+    first, second = arch_of(one), arch_of(other)
+    return first == second or not ANY_ARCH.isdisjoint({first, second})
+
+
 class Platforms:
     """What a cluster runs."""
 

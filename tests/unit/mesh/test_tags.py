@@ -1,12 +1,15 @@
 """Tags from signed records: whose word counts, and what the registry endpoint says of them."""
 
+import asyncio
 import time
 from pathlib import Path
 
 import pytest
 
 from peat_sidecar.errors import ConfigError
+from peat_sidecar.mesh import TagDisputes
 from peat_sidecar.mesh.tag_policies import TagPolicies
+from peat_sidecar.records import Fault, FaultKind
 from peat_sidecar.store import StoredPackage
 from tests.support.mesh_nodes import Mesh, MeshNode, calm, layer, mesh
 from tests.support.nodes import until
@@ -149,6 +152,30 @@ async def test_a_record_from_the_future_never_wins(tmp_path: Path) -> None:
         async with endpoint_of(b) as there:
             assert await digest_of(there) == str(first.root.digest)
             assert [each.signer for each in [there.tags.resolve(REF)] if each is not None] == [a.id]
+
+
+async def test_who_disagrees_is_told_of(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b, _, first, second = await two_versions(made)
+        disputes = TagDisputes(b.p.records, b.p.offers)
+        running = asyncio.create_task(disputes.run())
+        try:
+            await until(lambda: bool(_disputed(b)))
+            (fault,) = _disputed(b)
+            assert (fault.signer, fault.doc_id) == (a.id, f"a:{REF}-amd64")
+            assert str(first.root.digest) in fault.detail
+            assert str(second.root.digest) in fault.detail
+            a.add(f"{REPOSITORY}:v2", [layer(5)])
+            b.add(f"{REPOSITORY}:v2", [layer(6)])
+            await until(lambda: any(":v2 " in each.detail for each in _disputed(b)))
+            assert sum(each.count for each in _disputed(b)) == 2
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+def _disputed(node: MeshNode) -> list[Fault]:
+    return [each for each in node.p.records.faults() if each.kind is FaultKind.DISPUTED]
 
 
 async def test_names_of_localhost_stay_unless_they_are_mapped(tmp_path: Path) -> None:
