@@ -10,10 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.interop.test_registry_clients import containerd, engine, run, storage, trust
+from peat_sidecar.confined import Directory
+from peat_sidecar.ids import Digest, Reference
+from peat_sidecar.oci import Credentials, LayoutSource, RegistryOptions, RegistrySource, RegistryTarget
+from tests.interop.test_registry_clients import TOKEN, containerd, engine, run, storage, trust
 from tests.support.formations import Formation, eventually, formation
-from tests.support.images import build_image
-from tests.support.packages_by_hand import layout_package
+from tests.support.images import build_image, build_zoo
+from tests.support.packages_by_hand import copy_package, layout_package, read_package
 from tests.support.registry import free_port, skopeo_pull
 
 __all__ = ["containerd", "storage", "trust"]
@@ -117,3 +120,35 @@ async def test_the_serving_peer_is_killed(tmp_path: Path, image: Image) -> None:
         assert not pulling.done()
         await pulling
         check(image, tmp_path / "pulled")
+
+
+async def test_packages_of_every_kind(tmp_path: Path) -> None:
+    """Pushed to one node and pulled from another, by tag and then by digest alone, byte for byte."""
+    made = build_zoo(tmp_path / "zoo", 100_000)
+    kinds = ["image", "docker", "no-layers", "zarf", "artifact", "multi", "docker-list", "nested", "foreign"]
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    pushed, pulled = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    options = RegistryOptions(credentials=Credentials("token", TOKEN), environment={})
+    async with formation(tmp_path / "fleet") as nodes:
+        await nodes.start("a", registry=[pushed], registry_token_file=str(tmp_path / "token"))
+        await nodes.start("b", knows=["a"], registry=[pulled])
+        for kind in kinds:
+            source = LayoutSource(Directory.open(tmp_path / "zoo"), Digest.parse(made[kind]["digest"]))
+            target = RegistryTarget(Reference.parse(f"{pushed}/{REPOSITORY}:{kind}"), options)
+            await copy_package(source, target, kind)
+            await target.close()
+            await source.close()
+        async with httpx.AsyncClient(base_url=f"http://{pulled}/v2/", trust_env=False) as client:
+            for kind in kinds:
+
+                async def is_known(path: str = f"{REPOSITORY}/manifests/{kind}") -> bool:
+                    return (await client.head(path)).status_code == 200
+
+                await eventually(is_known, f"{kind} is known")
+        for kind in kinds:
+            for name in (f":{kind}", f"@{made[kind]['digest']}"):
+                reference = Reference.parse(f"{pulled}/{REPOSITORY}{name}")
+                registry = RegistrySource(reference, RegistryOptions(environment={}))
+                assert await read_package(registry) == layout_package(tmp_path / "zoo", made[kind]["digest"])
+                await registry.close()

@@ -18,6 +18,7 @@ import pytest
 from peat_sidecar.confined import Directory
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.oci import Credentials, LayoutSource, RegistryOptions, RegistrySource, RegistryTarget
+from tests.support.containerd import running_containerd
 from tests.support.daemon import RunningDaemon, daemon
 from tests.support.images import build_image, build_zoo
 from tests.support.packages_by_hand import copy_package, layout_package, read_package
@@ -36,7 +37,6 @@ CREDENTIALS = f"token:{TOKEN}"
 LAYOUT_KINDS = ["image", "no-layers", "zarf", "artifact", "multi", "foreign"]
 """What skopeo 1.9 can name in a layout."""
 _WAIT_SECONDS = 120
-_START_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -140,26 +140,9 @@ def test_podman_and_buildah(ground: Ground, tmp_path: Path, storage: Path, trust
 
 @pytest.fixture
 def containerd(tmp_path: Path) -> Iterator[Path]:
-    """The socket of one without its CRI plugin."""
-    require("containerd", "containerd")
-    config, socket = tmp_path / "config.toml", tmp_path / "containerd.sock"
-    config.write_text(
-        f'version = 2\nroot = "{tmp_path}/root"\nstate = "{tmp_path}/state"\n'
-        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-        f'[grpc]\naddress = "{socket}"\n'
-    )
-    with (tmp_path / "containerd.log").open("wb") as log:
-        process = subprocess.Popen(["containerd", "--config", str(config)], stdout=log, stderr=log)
-    try:
-        end = time.monotonic() + _START_SECONDS
-        while not socket.exists():
-            assert process.poll() is None, (tmp_path / "containerd.log").read_text()
-            assert time.monotonic() < end, (tmp_path / "containerd.log").read_text()
-            time.sleep(0.05)
+    """The socket of one, whose root is beside it."""
+    with running_containerd(tmp_path) as socket:
         yield socket
-    finally:
-        process.terminate()
-        process.wait(_START_SECONDS)
 
 
 def mirror_config(client: str, address: str, folder: Path, registry: str) -> None:

@@ -32,6 +32,7 @@ from peat_sidecar.app.process import (
     keep_going,
     leave_soon,
     raise_file_limit,
+    share_arenas,
     spare_the_collector,
 )
 from peat_sidecar.app.upstreams import count_upstreams, pull_through_of
@@ -45,7 +46,7 @@ from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import IrohEndpoint, Pool, watch_network
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
-from peat_sidecar.registry import Mirroring, drop_abandoned, open_registry
+from peat_sidecar.registry import Mirroring, count_requests, drop_abandoned, open_registry
 from peat_sidecar.rpc import Application, Node, NodePhase, Parts, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
@@ -57,6 +58,7 @@ _log = structlog.get_logger(__name__)
 
 def serve(settings: Settings) -> None:
     """Runs the daemon in this process until SIGTERM or SIGINT."""
+    share_arenas()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
         leave_soon()
@@ -201,6 +203,7 @@ class _Daemon:
         registry = await asyncio.to_thread(open_registry, store, settings, elsewhere, mesh.tags)
         for listener in registry:
             stack.callback(listener.close)
+        count_requests(registry, parts.metrics)
         return cls(parts, application, endpoint, pool, provider, mesh, listeners, registry)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:

@@ -12,7 +12,13 @@ def pull_through_of(ground: Ground) -> PullThrough:
     """As the settings have it; without upstreams it finds nothing."""
     settings = ground.settings
     upstreams = [
-        Upstream(each.registry, ground.registries, url=each.url, is_first=each.order == "upstream-first")
+        Upstream(
+            each.registry,
+            ground.registries,
+            url=each.url,
+            is_first=each.order == "upstream-first",
+            ask_seconds=settings.registry_wait_seconds,
+        )
         for each in settings.upstreams
     ]
     return PullThrough(

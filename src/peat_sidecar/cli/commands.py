@@ -168,10 +168,14 @@ _add(
     "peat-sidecar import docker://registry/app:v1 --platform linux/arm64",
     "peat-sidecar import oci:/srv/in/layout:v1 --as example.com/team/app:v1",
     "peat-sidecar import oci-archive:/srv/in/app.tar",
+    "peat-sidecar import --link --all registry-storage:/var/lib/registry",
+    "peat-sidecar import --link --all containerd:/var/lib/containerd",
     "peat-sidecar import /srv/in/model.gguf --media-type application/x-gguf",
     "",
-    "What stands behind the path of a layout or archive says which package of",
-    "several it is, by name or digest.",
+    "What stands behind the path says which package of several it is, by name",
+    "or digest; with --all it is every one that has a name there.",
+    "What a registry or containerd keeps on disk is only read: with --link its",
+    "files are shared, so that content is on the disk once.",
     "Paths lie beneath an --import-root of `run`.",
 )
 _add(

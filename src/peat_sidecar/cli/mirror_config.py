@@ -51,18 +51,28 @@ def mirror_config(
     else:
         for path, text in chosen.files(mirror, folder).items():
             print_line(f"# {path}")
-            for line in text.splitlines():
-                print_line(line)
+            _print_lines(text)
     for paragraph in chosen.explain(mirror, folder):
         print_line()
-        print_text(paragraph)
+        if paragraph.startswith(" "):
+            _print_lines(paragraph)
+        else:
+            print_text(paragraph)
     if mirror.is_secure:
         print_line()
         print_text("This machine has to trust the authority of the endpoint's certificate.")
     print_line()
     place = f" --dir {directory}" if directory is not None else ""
     other = f" --endpoint {mirror.endpoint}" if mirror.endpoint != DEFAULT_ENDPOINT else ""
+    if not write:
+        print_text("Nothing was changed; --write does it.")
     print_line(f"Undo: peat-sidecar mirror-config {client.value}{other}{place} --undo")
+
+
+def _print_lines(text: str) -> None:
+    """As it is, to be copied."""
+    for line in text.splitlines():
+        print_line(line)
 
 
 def _print_changed(what: str, paths: list[Path], otherwise: str) -> None:

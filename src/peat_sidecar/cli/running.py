@@ -192,6 +192,12 @@ def run(
         Texts,
         typer.Option(metavar="PATTERN=POLICY", help="Whose word on tags counts; see below."),
     ] = None,
+    registry_wait_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="How long a pull waits for members without a byte. [default: 10]"
+        ),
+    ] = None,
     registry_tls_cert: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate, to serve it beyond loopback.")
     ] = None,
@@ -294,6 +300,7 @@ def run(
         "registry_default": registry_default,
         "registry_maps": _joined(registry_map),
         "tag_policies": tag_policy,
+        "registry_wait_seconds": registry_wait_seconds,
         "registry_tls_cert": registry_tls_cert,
         "registry_tls_key": registry_tls_key,
         "auth_file": auth_file,

@@ -162,7 +162,9 @@ def _print_outcome(transfer: Json, kind: str) -> None:
     package, blob = transfer.get("package"), transfer.get("blob")
     seconds = transfer.get("elapsedSeconds", 0.0)
     moved = f"{size(transfer.get('doneBytes'))} in {duration(seconds)}"
-    what = plural(number(transfer.get("totalBlobs")), "blob") if package else "a blob"
+    several = number(transfer.get("packages"))
+    what = plural(number(transfer.get("totalBlobs")), "blob") if package or several else "a blob"
+    what = f"{plural(several, 'package')} of {what}" if several else what
     print_text(f"{_PAST.get(kind, kind)}: {what}, {moved}")
     if package:
         print_package(package)

@@ -31,7 +31,7 @@ class Client(Protocol):
         ...
 
     def explain(self, mirror: Mirror, folder: Path) -> list[str]:
-        """What else is to be done and known, a paragraph each."""
+        """What else is to be done and known, a paragraph each; what is to be copied begins with blanks."""
         ...
 
 

@@ -36,11 +36,12 @@ class Containerd:
     def explain(self, mirror: Mirror, folder: Path) -> list[str]:
         """The folder has to be named in containerd's own configuration."""
         return [
-            f"containerd reads {folder} at each pull; nothing is restarted. It does so when its config.toml"
-            f' names the folder: config_path = "{folder}" below'
-            ' [plugins."io.containerd.grpc.v1.cri".registry] in containerd 1, below'
-            ' [plugins."io.containerd.cri.v1.images".registry] in containerd 2; restart it once after that.'
-            f" ctr is told so: ctr images pull --hosts-dir {folder} NAME",
+            f"containerd reads {folder} at each pull, once its config.toml names that folder (restart it"
+            " after that, and never again for this):",
+            f'  [plugins."io.containerd.grpc.v1.cri".registry]      # containerd 1\n'
+            f'  [plugins."io.containerd.cri.v1.images".registry]    # containerd 2\n'
+            f'    config_path = "{folder}"',
+            f"ctr is told each time: ctr images pull --hosts-dir {folder} NAME",
             "k3s and RKE2 write that folder themselves: name the endpoint as a mirror in their"
             " registries.yaml instead.",
             "What the sidecar has not, containerd asks the registry itself for.",

@@ -75,7 +75,7 @@ class KnownDocuments:
         """Collections that have to be looked at, and not before when."""
 
     def find(self, offer: Offer) -> PackageDocuments | None:
-        """From here; blocks."""
+        """What they say, as far as they are or were here; blocks."""
         collection = offer.collection
         found = self._read.get(collection) or stored_documents(collection, self._store)
         if found is None or found.package.root.digest != offer.root:
@@ -89,10 +89,10 @@ class KnownDocuments:
     async def bring(
         self, offer: Offer, transfer_class: TransferClass = TransferClass.HIGH
     ) -> PackageDocuments:
-        """From here, or from whoever has them; several callers share one fetch, which goes on without them.
-        `PeerUnavailable` where none of those can be reached.
+        """Into the store, if they are not there; several callers share one fetch, which goes on without them.
+        `PeerUnavailable` where nobody who has them can be reached.
         """
-        found = await in_thread(self.find, offer)
+        found = await in_thread(self._here, offer)
         if found is not None:
             return found
         task, progress = self._bringing.get(offer.collection, (None, None))
@@ -104,6 +104,15 @@ class KnownDocuments:
         elif transfer_class.rank < progress.transfer_class.rank:
             progress.transfer_class = transfer_class
         return await asyncio.shield(task)
+
+    def _here(self, offer: Offer) -> PackageDocuments | None:
+        """Only where all of them are in the store."""
+        found = self.find(offer)
+        if found is None:
+            return None
+        names: list[BlobHash | Digest] = [offer.collection, *found.package.documents]
+        infos = [self._store.find(each) for each in names]
+        return found if all(each is not None and each.complete for each in infos) else None
 
     async def run(self) -> None:
         """Keeps them here until it is cancelled."""
@@ -169,7 +178,7 @@ class KnownDocuments:
     async def _keep_one(self, collection: BlobHash) -> bool:
         """Whether nothing has to be done for it any more, until something changes."""
         offer = await asyncio.to_thread(self._offers.resolve, str(collection))
-        if offer is None or not repository_of(offer) or await in_thread(self.find, offer) is not None:
+        if offer is None or not repository_of(offer) or await in_thread(self._here, offer) is not None:
             return True
         holders = await asyncio.to_thread(self._providers.holders, collection)
         if not any(each.connected and each.can_be_asked for each in holders):

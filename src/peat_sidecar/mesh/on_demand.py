@@ -67,6 +67,7 @@ class OnDemand:
             found = await self._find(repository, name)
             if found is None or name not in found.documents.package.documents:
                 return None
+            await self._within(self._documents.bring(found.offer), found.offer)
             self._note(found.offer)
             return found.documents.blobs[name]
         offer = await in_thread(self._newest, f"{repository}:{name}")

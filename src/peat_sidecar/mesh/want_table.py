@@ -200,6 +200,10 @@ class WantTable:
             self._state.put_want(row)
         entry.row = row
 
+    def _erase(self, row: WantRow) -> None:
+        if row.origin != "client":
+            self._state.remove_want(row.id)
+
     def _deadline(self, seconds: float) -> float:
         if not 0 <= seconds <= LONGEST_DEADLINE_SECONDS:
             raise ConfigError(
@@ -221,7 +225,7 @@ class WantTable:
     def _remove(self, id: str) -> Want:
         with self._lock:
             entry = self._known(id)
-            self._state.remove_want(id)
+            self._erase(entry.row)
             want = entry.view()
             if entry.is_open:
                 want = replace(want, state="waiting", why=_CANCELLED)

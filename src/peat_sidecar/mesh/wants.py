@@ -302,8 +302,7 @@ class Wants(WantTable):
         """Of wants that have ended the last ones are remembered."""
         ended = [each.row.id for each in self._entries.values() if not each.is_open]
         for id in ended[: max(0, len(ended) - DONE_REMEMBERED)]:
-            self._state.remove_want(id)
-            del self._entries[id]
+            self._erase(self._entries.pop(id).row)
 
     async def _remember_error(self, entry: Entry) -> None:
         if entry.why and entry.row.last_error != entry.why:

@@ -139,6 +139,7 @@ def transfer_message(transfer: Transfer, node: PeerAddress) -> pb.Transfer:
         message.transfer_class = class_message(progress.transfer_class)
     if outcome is not None:
         message.package = package_info(outcome.package, node) if outcome.package is not None else None
+        message.packages = outcome.packages
         message.blob = blob_status(outcome.blob) if outcome.blob is not None else None
         message.referrers = [package_info(each, node) for each in outcome.referrers]
     return message

@@ -152,14 +152,18 @@ class Upload:
         require_room(self.path.parent, needed_bytes)
 
     def append(self, pieces: Sequence[bytes]) -> None:
-        """The next bytes; they outlive the program when it returns."""
-        with translated(self.path, sum(map(len, pieces))):
+        """The next bytes; they outlive the program when it returns. The disk has them early, so that the end
+        of a large upload does not wait for all of it.
+        """
+        size = sum(map(len, pieces))
+        with translated(self.path, size):
             fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             try:
                 for piece in pieces:
                     left = memoryview(piece)
                     while left:
                         left = left[os.write(fd, left) :]
+                self._shelf.disk.begin_sync(fd, os.fstat(fd).st_size - size, size)
             finally:
                 os.close(fd)
 

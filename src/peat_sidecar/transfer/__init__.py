@@ -9,6 +9,7 @@ from peat_sidecar.transfer.collections import list_package
 from peat_sidecar.transfer.events import EventKind, TransferEvent
 from peat_sidecar.transfer.exporter import Exporter
 from peat_sidecar.transfer.getter import Getter
+from peat_sidecar.transfer.import_all import import_all
 from peat_sidecar.transfer.importer import Imported, Importer
 from peat_sidecar.transfer.limiter import Limiter
 from peat_sidecar.transfer.package_documents import PackageDocuments, stored_documents
@@ -53,6 +54,7 @@ __all__ = [
     "Transfers",
     "Upstream",
     "Work",
+    "import_all",
     "in_thread",
     "list_package",
     "opened",

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
+import structlog
+
 from peat_sidecar.errors import NotFound, PeatError, PeerUnavailable
 from peat_sidecar.ids import Digest
 from peat_sidecar.oci import Source
@@ -23,6 +25,8 @@ from peat_sidecar.transfer.seen_documents import Belonging, SeenDocuments
 from peat_sidecar.transfer.threads import in_thread
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState
 from peat_sidecar.transfer.upstream import Upstream
+
+_log = structlog.get_logger(__name__)
 
 
 class PullThrough:
@@ -139,8 +143,10 @@ class PullThrough:
                 await asyncio.wait(self._downloads.values())
             async with upstream.source(_path(repository), found.root.digest) as source:
                 asked = _AskedFor(source, self._store, found.root)
-                imported = await self._importer.import_package(asked, progress, list_as=found.reference)
-            return Outcome(imported.package, foreign=imported.foreign)
+                imported = await self._importer.import_package(
+                    asked, progress, list_as=found.reference, referrers=True, referrers_in=repository
+                )
+            return Outcome(imported.package, referrers=imported.referrers, foreign=imported.foreign)
 
         try:
             started = self._transfers.start(TransferKind.IMPORT, found.reference, upstream.registry, bring)
@@ -169,12 +175,15 @@ class PullThrough:
 
 
 class _AskedFor:
-    """A source whose manifests are those that are here, since somebody has asked for them."""
+    """A source whose manifests are those that are here, since somebody has asked for them, and what refers to
+    its root.
+    """
 
     def __init__(self, source: Source, store: Store, root: Descriptor) -> None:
         self._source = source
         self._store = store
         self._root = root
+        self._referrers: set[Digest] = set()
 
     @property
     def name(self) -> str:
@@ -185,6 +194,8 @@ class _AskedFor:
 
     async def read_document(self, descriptor: Descriptor) -> bytes:
         raw = await in_thread(read_small, self._store, descriptor.digest, DOCUMENT_LIMIT_BYTES)
+        if raw is None and descriptor.digest in self._referrers:
+            return await self._source.read_document(descriptor)
         if raw is None:
             raise NotFound(f"nobody has asked for {descriptor.digest} yet")
         return raw
@@ -196,7 +207,13 @@ class _AskedFor:
         return None
 
     async def referrers(self, descriptor: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
-        return await self._source.referrers(descriptor, artifact_type)
+        try:
+            found = await self._source.referrers(descriptor, artifact_type)
+        except PeatError as error:
+            _log.warning("an upstream does not tell what refers to a package", why=str(error))
+            return []
+        self._referrers |= {each.digest for each in found}
+        return found
 
     async def close(self) -> None:
         await self._source.close()

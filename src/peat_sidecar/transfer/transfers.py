@@ -49,7 +49,7 @@ class TransferState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What there is at the end of a transfer: a package, or a blob."""
+    """What there is at the end of a transfer: a package, a blob, or a number of packages."""
 
     package: StoredPackage | None = None
     blob: BlobInfo | None = None
@@ -57,6 +57,8 @@ class Outcome:
     """Packages that refer to it and came with it."""
     foreign: tuple[Descriptor, ...] = ()
     """Layers that were left out, because their licence keeps them elsewhere."""
+    packages: int = 0
+    """Of an import of all that a place has: how many."""
 
 
 Work = Callable[[Progress], Awaitable[Outcome]]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -15,8 +15,10 @@ from peat_sidecar.oci import Catalogue, RegistryOptions, RegistrySource
 from peat_sidecar.packages import Descriptor
 from peat_sidecar.transfer.outages import Outages
 
-ASK_SECONDS = 4.0
-"""For a question and its answer, whatever happens."""
+ASK_SECONDS = 10.0
+"""For a question and its answer, whatever happens: a handshake and a token over a satellite take six."""
+SILENCE_SECONDS = 4.0
+"""Within that."""
 STALL_SECONDS = 5.0
 """Silence in the middle of a blob, since a client waits."""
 T = TypeVar("T")
@@ -50,7 +52,10 @@ class Upstream:
         plain = options.plain_http | ({host} if scheme == "http" else set())
         stall = min(options.stall_seconds, STALL_SECONDS)
         self._options = replace(options, plain_http=frozenset(plain), stall_seconds=stall)
-        self._hasty = replace(self._options, tries=1)
+        self._hasty = replace(
+            self._options, tries=1, stall_seconds=min(stall, SILENCE_SECONDS), connect_seconds=SILENCE_SECONDS
+        )
+        self._asking: dict[str, asyncio.Future[Any]] = {}
         self._outages = outages or Outages()
         self._ask_seconds = ask_seconds
 
@@ -64,7 +69,7 @@ class Upstream:
             finally:
                 await catalogue.close()
 
-        return await self._ask(path, ask)
+        return await self._share(f"what is {path}:{tag}", path, ask)
 
     async def document(self, path: str, name: str | Digest) -> tuple[Descriptor, bytes]:
         """A manifest or index by tag or digest. `NotFound` where it has none."""
@@ -78,7 +83,7 @@ class Upstream:
             finally:
                 await source.close()
 
-        return await self._ask(path, ask)
+        return await self._share(f"read {reference}", path, ask)
 
     @asynccontextmanager
     async def source(self, path: str, digest: Digest) -> AsyncIterator[RegistrySource]:
@@ -116,6 +121,21 @@ class Upstream:
         if isinstance(name, Digest):
             return Reference(self._place, path, None, name)
         return Reference(self._place, path, name)
+
+    async def _share(self, question: str, path: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asked once for all who want to know it now; a client that leaves takes nobody's answer away."""
+        asking = self._asking.get(question)
+        if asking is None:
+            asking = self._asking[question] = asyncio.ensure_future(self._ask(path, ask))
+
+            def answered(done: "asyncio.Future[T]") -> None:
+                del self._asking[question]
+                if not done.cancelled():
+                    done.exception()  # told to those who are still there
+
+            asking.add_done_callback(answered)
+        answer: T = await asyncio.shield(asking)
+        return answer
 
     async def _ask(self, path: str, ask: Callable[[], Awaitable[T]]) -> T:
         self.require_working(path)

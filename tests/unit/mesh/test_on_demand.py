@@ -172,3 +172,16 @@ async def test_a_fetch_ends_with_its_last_client(tmp_path: Path, monkeypatch: py
             assert info is not None
             assert not info.complete
             assert info.present
+
+
+async def test_what_was_removed_here_is_gone_at_once(tmp_path: Path) -> None:
+    """Though this node's record still names it, and its documents may still lie about."""
+    async with mesh(tmp_path) as made:
+        a = await made.node("a")
+        package = a.add(REF, [layer(1)])
+        await until(lambda: "content" in a.document(f"a:{REF}-amd64"))
+        async with endpoint_of(a) as there:
+            a.p.tasks[2].cancel()  # the announcer
+            a.p.store.remove_package(REF)
+            for path in ("manifests/v1", f"manifests/{package.root.digest}", f"blobs/{package.blobs[1]}"):
+                assert (await there.get(f"{REPOSITORY}/{path}")).status_code == 404

@@ -1,5 +1,6 @@
 """Pulls through the mesh when peers leave, clients are slow, and tags have moved on."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.ids import Digest
+from peat_sidecar.mesh import reading
 from tests.support.mesh_nodes import Mesh, MeshNode, calm, layer, mesh
 from tests.support.nodes import sha256_of, until
 from tests.support.on_demand import Endpoint, endpoint_of
@@ -147,3 +149,63 @@ async def test_what_was_just_put_here_is_the_newest(tmp_path: Path) -> None:
             b.p.tasks[2].cancel()  # the announcer
             mine = b.add(REF, [layer(2)])
             assert await manifest_digest(there) == mine.root.digest
+
+
+async def test_a_client_waits_for_no_turn(tmp_path: Path) -> None:
+    """Four others that are as urgent are being fetched."""
+    async with mesh(tmp_path) as made:
+        a, b = await providers(made, "a", "b")
+        others = [f"{REPOSITORY}:other{number}" for number in range(4)]
+        for number, name in enumerate(others):
+            a.add(name, [real_bytes(SIZE, (number + 1) * SIZE)])
+        await until(lambda: all(b.p.offers.resolve(name) is not None for name in others))
+        await slow(b)
+        for name in others:
+            b.p.wants.add(name, TransferClass.HIGH)
+        await until(lambda: len(b.p.transfers.running()) == len(others))
+        async with endpoint_of(b) as there, there.client.stream("GET", f"/v2/{PATH}") as answer:
+            await anext(answer.aiter_raw(1000))
+            assert len(b.p.transfers.running()) == len(others) + 1
+
+
+async def test_a_client_that_leaves_before_the_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "GRACE_SECONDS", 0.05)
+    async with mesh(tmp_path) as made:
+        a, b = await providers(made, "a", "b")
+        async with endpoint_of(b, wait_seconds=3600) as there:
+            assert (await there.client.head(f"/v2/{PATH}")).status_code == 200
+            made.made.memory.stall(a.id, b.id)
+            getting = asyncio.create_task(there.get(PATH))
+            await until(lambda: bool(b.p.wants.list()))
+            getting.cancel()
+            await until(lambda: not b.p.wants.list())
+            await until(lambda: not b.p.transfers.running())
+
+
+async def test_documents_that_were_deleted_come_again(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        _, b = await providers(made, "a", "b")
+        async with endpoint_of(b) as there:
+            digest = await manifest_digest(there)
+            info = b.p.store.find(digest)
+            assert info is not None
+            b.p.store.delete(info.hash)
+            assert (await there.get(f"{REPOSITORY}/manifests/{digest}")).status_code == 200
+
+
+async def test_content_that_is_not_what_its_record_says(tmp_path: Path) -> None:
+    """The manifest that is said to be of that digest is of another one: nobody is given it."""
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        package = a.add(None, [layer(1)])
+        false = {"root": f"sha256:{'0' * 64}", "collection": str(package.collection), "bytes": package.bytes}
+        content = false | {"blobs": 3, "state": "complete", "listed_as": REF}
+        a.p.records.put("packages", "a:false", {"reference": REF, "arch": "amd64", "content": content})
+        made.link(a, b)
+        await until(lambda: b.p.offers.resolve(REF) is not None)
+        async with endpoint_of(b) as there:
+            answer = await there.get(f"{REPOSITORY}/manifests/v1")
+            assert answer.status_code == 503
+            assert "is expected" in answer.json()["errors"][0]["message"]

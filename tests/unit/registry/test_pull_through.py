@@ -115,6 +115,7 @@ async def test_many_clients_share_one_download(odd: OddRegistry, tmp_path: Path)
     async with mirror(tmp_path, odd) as made:
         pulled = await bounded(asyncio.gather(*(made.pull() for _ in range(16))))
         assert all(each == pulled[0] for each in pulled)
+        assert odd.count("GET", "/manifests/") < 3  # who comes while it is asked shares the answer
         await made.listed(REFERENCE)
         assert sorted(blobs_asked_for(odd)) == sorted(pulled[0])
 
@@ -149,6 +150,25 @@ async def test_of_an_index_comes_what_was_asked_for(odd: OddRegistry, tmp_path: 
         await made.pull(tag=digests[1])  # another platform: the package grows
         await until(lambda: len(getattr(made.store.package(REFERENCE), "blobs", ())) == 7)
         assert [name for name in made.store.roots() if name.startswith(NAME)] == [REFERENCE]
+
+
+@pytest.mark.parametrize("has_referrers", [True, False])
+async def test_what_refers_to_it_comes_with_it(odd: OddRegistry, tmp_path: Path, has_referrers: bool) -> None:
+    """Signatures are listed where clients look for them; an upstream that has no such list costs nothing."""
+    digest = publish(odd, LAYER)
+    odd.has_referrers = has_referrers
+    subject = {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(odd.manifests[digest][1])}
+    signature = odd.add_manifest(image(odd, b"signed", config=b"[]") | {"subject": subject})
+    async with mirror(tmp_path, odd) as made:
+        await made.pull()
+        await made.listed(REFERENCE)
+        await until(lambda: not made.transfers.running())
+        listed = (await made.get(f"app/referrers/{digest}")).json()["manifests"]
+        assert [each["digest"] for each in listed] == ([signature] if has_referrers else [])
+        assert set(made.store.roots()) == {REFERENCE} | (
+            {f"{NAME}/app@{signature}"} if has_referrers else set()
+        )
+        assert len(made.store.packages()) == len(made.store.roots())
 
 
 async def test_a_second_tag_of_the_same_costs_a_question(odd: OddRegistry, tmp_path: Path) -> None:
@@ -235,6 +255,8 @@ async def test_an_upstream_that_fails_costs_once_and_what_is_here_is_served(
             odd.rules.clear()
             made.time.advance(31)
             assert (await bounded(made.get("app/manifests/v2"))).status_code == 404
+            assert not made.upstream.is_failing
+        assert made.upstream.asked["failed"]
 
 
 async def test_one_refused_repository_is_no_failure_of_others(odd: OddRegistry, tmp_path: Path) -> None:
