@@ -150,7 +150,7 @@ class MeshNode:
         records.claim(self.name)
         trust = Trust(records, None, "test")
         platforms = Platforms(self.platforms)
-        policies = TagPolicies.parse(self.tag_policies)
+        policies = TagPolicies.parse(self.tag_policies, [self.id])
         offers, rules = Offers(records, trust, platforms, policies), TagRules(policies, records)
         providers = Providers(records, offers, self.id, self.peers.sessions, clock=self.time)
         transfers = Transfers()

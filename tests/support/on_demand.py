@@ -31,7 +31,7 @@ class Endpoint:
 
 @contextlib.asynccontextmanager
 async def endpoint_of(
-    node: MeshNode, *, wait_seconds: float = 10.0, keeps: bool = False
+    node: MeshNode, *, wait_seconds: float = 10.0, keeps: bool = False, access: Access | None = None
 ) -> AsyncIterator[Endpoint]:
     """`keeps`: documents of all known packages are brought ahead."""
     parts = node.p
@@ -54,7 +54,7 @@ async def endpoint_of(
     keeping = asyncio.create_task(documents.run()) if keeps else None
     tags = Tags(parts.offers, known, parts.tag_rules)
     bound = socket.create_server(("127.0.0.1", 0))
-    application = Application(Calls(parts.store, on_demand, known=tags), Access())
+    application = Application(Calls(parts.store, on_demand, known=tags), access or Access())
     server = Server([Listener(bound, application, None, 256)])
     await server.start()
     base = f"http://127.0.0.1:{bound.getsockname()[1]}"

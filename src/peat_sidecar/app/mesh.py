@@ -173,10 +173,10 @@ def limits_of(settings: Settings) -> Limits:
         raise ConfigError(f"limits (--limit-up, --budget and so on): {error}") from None
 
 
-def tag_policies_of(settings: Settings) -> TagPolicies:
+def tag_policies_of(settings: Settings, own: EndpointId) -> TagPolicies:
     """What the settings say. `ConfigError` names the one that is none."""
     try:
-        return TagPolicies.parse(settings.tag_policies)
+        return TagPolicies.parse(settings.tag_policies, [own])
     except ConfigError as error:
         raise ConfigError(f"tag_policies (--tag-policy, PEAT_SIDECAR_TAG_POLICIES): {error}") from None
 
@@ -223,7 +223,7 @@ class Mesh:
         settings, records, store, state = ground.settings, ground.records, ground.store, ground.state
         self._ground = ground
         policy = Policy(settings.replicate, Platforms(settings.platforms))
-        tag_policies = tag_policies_of(settings)
+        tag_policies = tag_policies_of(settings, records.id)
         rules = TagRules(tag_policies, records)
         offers = Offers(records, ground.trust, policy.platforms, tag_policies)
         self._whereabouts = Whereabouts(

@@ -1,10 +1,11 @@
 """What decides where records disagree on a tag: rules over references, in their order. Pure.
 
 `newest`, which is the default: whoever has said it last. `immutable`: a tag that stands for something here
-stays at that; else the first counts. `signers ID,ID`: only these nodes say what a tag stands for.
+stays at that; else the first counts. `signers ID,ID`: only these nodes say what a tag stands for. Of tags of
+`localhost`, which means something else in every cluster, only this node says it unless a rule fits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from typing import Self
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import EndpointId
 
+_OWN_CLUSTER = "localhost/*"
 _EXAMPLE = "registry.example/team/*=immutable, or =newest, or =signers ID,ID"
 
 
@@ -41,10 +43,6 @@ class TagPolicy:
         """Whether what these have signed counts."""
         return self.kind is not TagKind.SIGNERS or self.signers.issuperset(signers)
 
-    def __str__(self) -> str:
-        """As people write it."""
-        return f"{self.kind} {','.join(map(str, sorted(self.signers)))}".strip()
-
 
 NEWEST = TagPolicy()
 
@@ -52,24 +50,20 @@ NEWEST = TagPolicy()
 class TagPolicies:
     """The rules of a node; the first whose pattern fits decides."""
 
-    def __init__(self, rules: Sequence[tuple[str, TagPolicy]] = ()) -> None:
-        """Patterns for references, as shells have them."""
-        self._rules = tuple(rules)
+    def __init__(self, rules: Sequence[tuple[str, TagPolicy]] = (), own: Collection[EndpointId] = ()) -> None:
+        """Patterns for references, as shells have them. `own`: ids that this node signs with."""
+        self._rules = (*rules, (_OWN_CLUSTER, TagPolicy(TagKind.SIGNERS, frozenset(own))))
 
     @classmethod
-    def parse(cls, lines: Iterable[str]) -> Self:
+    def parse(cls, lines: Iterable[str], own: Collection[EndpointId] = ()) -> Self:
         """From `PATTERN=POLICY`; `ConfigError` names the line that is none."""
-        return cls([_rule(line) for line in lines])
+        return cls([_rule(line) for line in lines], own)
 
     def of(self, reference: str) -> TagPolicy:
         """A reference with a digest has none: what it stands for is said by itself."""
         if "@" in reference:
             return NEWEST
         return next((policy for pattern, policy in self._rules if fnmatchcase(reference, pattern)), NEWEST)
-
-    def __str__(self) -> str:
-        """Another one for other rules."""
-        return ";".join(f"{pattern}={policy}" for pattern, policy in self._rules)
 
 
 def _rule(line: str) -> tuple[str, TagPolicy]:

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from peat_sidecar.config import ReplicateRule
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.mesh import TagDisputes
+from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.tag_policies import TagPolicies
 from peat_sidecar.records import Fault, FaultKind
+from peat_sidecar.registry.access import Access
 from peat_sidecar.store import StoredPackage
 from tests.support.mesh_nodes import Mesh, MeshNode, calm, layer, mesh
 from tests.support.nodes import until
 from tests.support.on_demand import Endpoint, endpoint_of
+from tests.support.registry_client import code_of, encoded
+from tests.unit.registry.pushes import image, push_manifest
 
 REPOSITORY = "registry.example/team/app"
 REF = f"{REPOSITORY}:v1"
@@ -114,6 +119,23 @@ async def test_an_immutable_tag_stays_at_what_is_here(tmp_path: Path) -> None:
             assert await digest_of(there) == str(mine.root.digest)
 
 
+async def test_an_immutable_tag_is_not_pushed_over(tmp_path: Path) -> None:
+    token = "t" * 32
+    async with mesh(tmp_path) as made:
+        b = await made.node("b", tag_policies=["*/team/*=immutable"])
+        async with endpoint_of(b, access=Access(token=token)) as there:
+            there.client.headers["Authorization"] = f"Bearer {token}"
+            first, second = [await image(there.client, REPOSITORY, text) for text in ("one", "two")]
+            digest = await push_manifest(there.client, REPOSITORY, first, "v1")
+            await push_manifest(there.client, REPOSITORY, first, "v1")
+            await push_manifest(there.client, REPOSITORY, second)
+            raw, path = encoded(second), f"/v2/{REPOSITORY}/manifests/v1"
+            refused = await there.client.put(path, content=raw, headers={"Content-Type": second["mediaType"]})
+            assert (refused.status_code, code_of(refused)) == (403, "DENIED")
+            assert digest in refused.text
+            assert await digest_of(there) == digest
+
+
 async def test_only_named_signers_say_what_a_tag_stands_for(tmp_path: Path) -> None:
     async with mesh(tmp_path) as made:
         a_id = (await made.node("a")).id
@@ -193,6 +215,26 @@ async def test_names_of_localhost_stay_unless_they_are_mapped(tmp_path: Path) ->
             assert await digest_of(there) == str(mapped.root.digest)
 
 
+async def test_nobody_else_says_what_names_of_localhost_are(tmp_path: Path) -> None:
+    name = "localhost/team/app:v1"
+    async with mesh(tmp_path) as made:
+        a = await made.node("a", share=["*"])
+        b = await made.node("b", rules=[ReplicateRule(reference="*")])
+        mine = b.add(name, [layer(1)])
+        theirs, other = a.add(name, [layer(2)]), a.add(REF, [layer(3)])
+        a.add("localhost/other:v1", [layer(4)])
+        made.link(a, b)
+        await until(lambda: b.content(REF) is not None)
+        await calm(b)
+        assert other.root in [each.root for each in b.p.store.packages()]
+        assert theirs.root not in [each.root for each in b.p.store.packages()]
+        async with endpoint_of(b) as there:
+            answer = await there.get("team/app/manifests/v1")
+            assert answer.headers["docker-content-digest"] == str(mine.root.digest)
+            assert (await there.get("other/manifests/v1")).status_code == 404
+            assert (await there.get("other/tags/list")).status_code == 404
+
+
 def test_policies() -> None:
     some = "a" * 64
     policies = TagPolicies.parse(["*/team/*=immutable", f"registry.example/*=signers {some}", "*=newest"])
@@ -208,3 +250,18 @@ def test_policies() -> None:
 def test_what_is_no_policy(line: str) -> None:
     with pytest.raises(ConfigError):
         TagPolicies.parse([line])
+
+
+def test_names_that_are_mapped() -> None:
+    maps = NameMaps.parse(["localhost/team/*=registry.example/team/*", "localhost/*=other.example/base/*"])
+    assert maps.of("localhost/team/app:v1") == REF
+    assert maps.of("localhost/app@sha256:1") == "other.example/base/app@sha256:1"
+    assert maps.of("registry.example/app:v1") == "registry.example/app:v1"
+
+
+@pytest.mark.parametrize(
+    "line", ["", "localhost/*", "localhost/*=", "localhost/a=x.example/a", "a*/*=x.example/*"]
+)
+def test_what_maps_no_names(line: str) -> None:
+    with pytest.raises(ConfigError, match="looks like"):
+        NameMaps.parse([line])
