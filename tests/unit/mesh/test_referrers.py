@@ -7,10 +7,15 @@ import pytest
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.config import ReplicateRule
+from peat_sidecar.ids import BlobHash
 from peat_sidecar.mesh import referrers
+from peat_sidecar.mesh.offers import Offer
+from peat_sidecar.mesh.policy import Choice
+from peat_sidecar.mesh.ranking import Candidate
+from peat_sidecar.mesh.referrers import Referrers
 from peat_sidecar.store import StoredPackage
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh, put_image
-from tests.support.nodes import until
+from tests.support.nodes import sha256_of, until
 from tests.support.on_demand import endpoint_of
 
 REPOSITORY = "registry.example/team/app"
@@ -119,11 +124,37 @@ async def test_the_endpoint_shows_those_that_are_known(tmp_path: Path) -> None:
         name = attach(a, image, 2)
         made.link(a, b)
         async with endpoint_of(b, keeps=True) as there:
-
-            async def shown() -> list[str]:
-                answer = await there.get(f"{REPOSITORY}/referrers/{image.root.digest}")
-                return [f"{REPOSITORY}@{each['digest']}" for each in answer.json()["manifests"]]
-
-            while await shown() != [name]:
-                await calm(b)
+            signature = a.content(name)
+            assert signature is not None
+            document = signature.root.digest
+            await until(lambda: (info := b.p.store.find(document)) is not None and info.complete)
+            answer = await there.get(f"{REPOSITORY}/referrers/{image.root.digest}")
+            assert [each["digest"] for each in answer.json()["manifests"]] == [str(signature.root.digest)]
             assert b.content(name) is None
+
+
+def offer(name: str, subject: str = "") -> Offer:
+    root, about = sha256_of(name.encode()), sha256_of(subject.encode()) if subject else None
+    return Offer(name, "a", name, "", name, root, BlobHash(bytes(32)), 1, 1, True, 1, "", about)
+
+
+def test_what_refers_to_a_referrer_has_the_same_choice() -> None:
+    known = Referrers()
+    for each in (offer("signature", "image"), offer("timestamp", "signature"), offer("other", "else")):
+        known.note(each.doc_id, each)
+    chosen = Candidate(offer("image"), Choice(TransferClass.LOW, True, "127.0.0.1:5000/mirror"))
+    found = known.following([chosen], [], [], {})
+    assert {each.offer.doc_id: each.choice for each in found} == {
+        "signature": chosen.choice,
+        "timestamp": chosen.choice,
+    }
+    known.note("signature", None)
+    assert not known.following([chosen], [], [], {})
+
+
+def test_a_place_with_a_tag_is_its_subjects_alone() -> None:
+    known = Referrers()
+    known.note("signature", offer("signature", "image"))
+    chosen = Candidate(offer("image"), Choice(TransferClass.LOW, True, "127.0.0.1:5000/app:v1"))
+    (found,) = known.following([chosen], [], [], {})
+    assert found.choice.export_to == ""

@@ -14,7 +14,7 @@ from peat_sidecar.mesh.tag_policies import TagPolicies
 from peat_sidecar.records import Fault, FaultKind
 from peat_sidecar.registry.access import Access
 from peat_sidecar.store import StoredPackage
-from tests.support.mesh_nodes import Mesh, MeshNode, calm, layer, mesh
+from tests.support.mesh_nodes import Mesh, MeshNode, calm, layer, mesh, wanted
 from tests.support.nodes import until
 from tests.support.on_demand import Endpoint, endpoint_of
 from tests.support.registry_client import code_of, encoded
@@ -103,20 +103,20 @@ async def test_an_immutable_tag_stays_at_what_is_here(tmp_path: Path) -> None:
     rules = {"tag_policies": [f"{REPOSITORY}:*=immutable"]}
     async with mesh(tmp_path) as made:
         a, b = await made.node("a"), await made.node("b", **rules)
+        theirs = a.add(REF, [layer(2)])
+        await until(lambda: a.p.offers.resolve(REF) is not None)
         mine = b.add(REF, [layer(1)])
         await until(lambda: b.p.offers.resolve(REF) is not None)
-        theirs = a.add(REF, [layer(2)])
         made.link(a, b)
         await until(lambda: len(b.p.offers.named(REF)) == 2)
+        async with endpoint_of(b) as there:
+            assert await digest_of(there) == str(mine.root.digest)
         b.p.wants.add(str(theirs.collection))
-        await until(lambda: b.p.store.package(theirs.collection) is not None)
-        await calm(b)
+        await wanted(b, str(theirs.collection), "done")
         stays = b.content(REF)
         assert stays is not None
         assert stays.root == mine.root
         assert b.content(f"{REF}@{theirs.root.digest}") is not None
-        async with endpoint_of(b) as there:
-            assert await digest_of(there) == str(mine.root.digest)
 
 
 async def test_an_immutable_tag_is_not_pushed_over(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ async def test_only_named_signers_say_what_a_tag_stands_for(tmp_path: Path) -> N
         made.link(b, c)
         await until(lambda: len(b.p.offers.named(REF)) == 2)
         b.p.wants.add(str(second.collection))  # a person may have it, and it does not take the tag
-        await until(lambda: b.content(f"{REF}@{second.root.digest}") is not None)
-        await calm(b)
+        await wanted(b, str(second.collection), "done")
+        assert b.content(f"{REF}@{second.root.digest}") is not None
         assert b.content(REF) is None
         async with endpoint_of(b) as there:
             assert await digest_of(there) == str(first.root.digest)
