@@ -19,8 +19,10 @@ from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.arrivals import Arrivals
 from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.offers import Offers
+from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Platforms, Policy
 from peat_sidecar.mesh.providers import Providers
+from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.registry_exports import RegistryExports
 from peat_sidecar.mesh.replicator import Replicator
 from peat_sidecar.mesh.tag_policies import TagPolicies
@@ -96,6 +98,7 @@ class Parts:
     offers: Offers
     tag_rules: TagRules
     limiter: Limiter
+    pins: Pins
     tasks: list[asyncio.Task[None]]
 
 
@@ -180,7 +183,7 @@ class MeshNode:
             sleep=self.time.sleep,
         )
         limiter.on_change(wants.limits_changed)
-        policy = Policy(self.rules, platforms)
+        policy, pins = Policy(self.rules, platforms), Pins(state)
         replicator = Replicator(
             policy,
             records,
@@ -188,7 +191,8 @@ class MeshNode:
             store,
             state,
             trust,
-            quota_bytes=self.quota_bytes,
+            pins=pins,
+            quota=Quota(self.quota_bytes),
             tags=rules,
             sleep=_at_once,
         )
@@ -221,6 +225,7 @@ class MeshNode:
             offers,
             rules,
             limiter,
+            pins,
             tasks,
         )
 

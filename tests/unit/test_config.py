@@ -186,7 +186,6 @@ def test_rules_from_a_file_a_variable_and_options(monkeypatch: pytest.MonkeyPatc
         ({"discover_dns": "peers"}, "port"),
         ({"replicate": "a/*,clas=high"}, "no part of a rule"),
         ({"replicate": "a/*,class=urgent"}, "class"),
-        ({"quota_bytes": -1}, "quota-bytes"),
         ({"class_share": 0.6}, "class-share"),
     ],
 )

@@ -22,6 +22,7 @@ from peat_sidecar.mesh import (
     AgentWatcher,
     Announcer,
     Arrivals,
+    Collector,
     Formation,
     KnownDocuments,
     KnownPackages,
@@ -30,9 +31,11 @@ from peat_sidecar.mesh import (
     Offers,
     OnDemand,
     Peers,
+    Pins,
     Platforms,
     Policy,
     Providers,
+    Quota,
     RegistryExports,
     RegistryPattern,
     RegistryWatcher,
@@ -189,6 +192,14 @@ def name_maps_of(settings: Settings) -> NameMaps:
         raise ConfigError(f"registry_maps (--registry-map, PEAT_SIDECAR_REGISTRY_MAPS): {error}") from None
 
 
+def quota_of(settings: Settings) -> Quota:
+    """What the settings say. `ConfigError` when it is none."""
+    try:
+        return Quota.parse(settings.quota)
+    except ConfigError as error:
+        raise ConfigError(f"quota (--quota, PEAT_SIDECAR_QUOTA): {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What the mesh stands on."""
@@ -248,6 +259,7 @@ class Mesh:
             approve_above=lambda: ground.limiter.limits.budgets.approve_above,
         )
         ground.limiter.on_change(self.wants.limits_changed)
+        self.pins = Pins(state)
         self.replicator = Replicator(
             policy,
             records,
@@ -255,9 +267,11 @@ class Mesh:
             store,
             state,
             ground.trust,
-            quota_bytes=settings.quota_bytes,
+            pins=self.pins,
+            quota=quota_of(settings),
             tags=rules,
         )
+        self.collector = Collector(store, state, self.wants)
         self._announcer = Announcer(
             ground.agent_id,
             records,
@@ -297,6 +311,7 @@ class Mesh:
             "keep what is used of budgets": ground.limiter.run,
             "wants": self.wants.run,
             "replicate": self.replicator.run,
+            "look after the store": self.collector.run,
             "announce": self._announcer.run,
             "export to registries": self.exports.run,
             "tell and hear where nodes are": self._whereabouts.run,

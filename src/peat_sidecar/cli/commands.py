@@ -17,8 +17,10 @@ from peat_sidecar.cli import (
     limits,
     nodes,
     packages,
+    pins,
     roster,
     running,
+    store,
     sync,
     transfers,
     wants,
@@ -380,3 +382,21 @@ _add(
     "Clients ask the sidecar first and the registry itself for what it has not.",
     "--undo leaves what others wrote, and puts back what --write set aside.",
 )
+_add(
+    "pin",
+    pins.pin,
+    "peat-sidecar pin registry.example/team/app:v1",
+    "peat-sidecar pin 'registry.example/team/*'",
+)
+_add("unpin", pins.unpin, "peat-sidecar unpin 'registry.example/team/*'")
+_add("pins", pins.pins, "peat-sidecar pins")
+_store = _only_group(
+    "store",
+    "Shows what takes the disk, deletes what nothing needs, verifies all blobs.",
+    "peat-sidecar store usage",
+    "peat-sidecar store gc --dry-run",
+    "peat-sidecar store verify --repair",
+)
+_add("usage", store.usage, "peat-sidecar store usage", to=_store)
+_add("gc", store.gc, "peat-sidecar store gc --dry-run", "peat-sidecar store gc --all", to=_store)
+_add("verify", store.verify, "peat-sidecar store verify", "peat-sidecar store verify --repair", to=_store)

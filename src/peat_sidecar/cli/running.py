@@ -129,9 +129,9 @@ def run(
     platform: Annotated[
         Texts, typer.Option(metavar="OS/ARCH", help="What this cluster runs. [default: this machine's]")
     ] = None,
-    quota_bytes: Annotated[
-        int | None,
-        typer.Option(metavar="COUNT", help="Room for what is fetched unasked. [default: the disk]"),
+    quota: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="What packages may take: '200 GB', '80 %'. [default: the disk]"),
     ] = None,
     forget_days: Annotated[
         float | None,
@@ -283,7 +283,7 @@ def run(
         "share": _joined(share),
         "replicate": replicate,
         "platforms": _joined(platform),
-        "quota_bytes": quota_bytes,
+        "quota": quota,
         "forget_days": forget_days,
         "import_roots": import_root,
         "export_roots": export_root,

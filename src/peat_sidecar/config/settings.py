@@ -122,8 +122,8 @@ class Settings(BaseSettings):
     """What is fetched without being asked for; nothing by default."""
     platforms: Texts = ()
     """What this cluster runs, as `linux/amd64`; by default this machine's."""
-    quota_bytes: int = Field(default=0, ge=0)
-    """Room for packages that the policy wants; 0: no bound but the disk's."""
+    quota: str = ""
+    """What packages may take in all: `200 GB`, or `80 %` of the disk; none: no bound but the disk's."""
     forget_days: float = Field(default=180.0, gt=0)
     """Records of nodes that were not heard of for so long are dropped."""
     limit_up: str = ""

@@ -72,6 +72,11 @@ class Quote:
     """Room on the disk."""
 
     @property
+    def fits(self) -> bool:
+        """Whether the disk has room for what is missing."""
+        return self.missing_bytes <= self.free_bytes
+
+    @property
     def eta_seconds(self) -> float:
         """At the rate that limits leave; 0 while it cannot be told."""
         rate = self.rate if self.limit is None else min(self.rate or self.limit, self.limit)

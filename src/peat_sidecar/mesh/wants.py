@@ -224,7 +224,8 @@ class Wants(WantTable):
         offer = self._offers.resolve(row.name, arch=row.arch, reference=row.reference)
         if offer is None:
             return None, {}, self._store.package(parse_name(row.name)) is not None, 0
-        here = self._store.package(offer.collection) is not None
+        package = self._store.package(offer.collection)
+        here = package is not None and self._store.is_whole(package)
         above = self._approve_above()
         matters = above is not None and offer.bytes > above and not (here or row.approved)
         missing = missing_bytes(offer, self._store) if matters else 0

@@ -39,7 +39,8 @@ class Manifests:
         if request.method == "HEAD":
             return Answer(200, headers | {"Content-Length": str(found.size)})
         try:
-            return Answer(200, headers, await in_thread(self._repositories.read, found.digest))
+            read = self._repositories.read
+            return Answer(200, headers, await in_thread(read, found.digest, hand_out=True))
         except (NotFound, IntegrityError):  # it was removed, or its owner has changed the file
             raise _unknown(repository, name) from None
 

@@ -19,7 +19,7 @@ class StoredBlob:
     @classmethod
     async def open(cls, store: Store, hash: BlobHash) -> "StoredBlob":
         """`NotFound` and `IntegrityError` when it is not here any more."""
-        return cls(await opened(lambda: store.reader(hash), BlobReader.close))
+        return cls(await opened(lambda: store.reader(hash, hand_out=True), BlobReader.close))
 
     async def read(self, offset: int, most_bytes: int) -> bytes:
         """So many, unless it ends before."""

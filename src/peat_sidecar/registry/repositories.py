@@ -87,8 +87,10 @@ class Repositories:
         claimed = any(self.store.uploads.claims(repository.name, name) for name in _names(info))
         return info if claimed or self._holders(repository, info) else None
 
-    def read(self, digest: Digest) -> bytes:
-        """A document; `NotFound` when it has gone meanwhile, `SourceError` when it is too long for one."""
+    def read(self, digest: Digest, *, hand_out: bool = False) -> bytes:
+        """A document; `NotFound` when it has gone meanwhile, `SourceError` when it is too long for one. A
+        package whose root is handed out is used.
+        """
         info = self.store.find(digest)
         if info is None:
             raise NotFound(f"{digest} has gone")
@@ -96,7 +98,9 @@ class Repositories:
             raise SourceError(
                 f"{digest} has {info.size} bytes; a manifest has {DOCUMENT_LIMIT_BYTES} at most"
             )
-        with self.store.reader(info.hash) as reader:
+        if hand_out:
+            self.store.uses.note(digest)
+        with self.store.reader(info.hash, hand_out=hand_out) as reader:
             return reader.read(0, info.size)
 
     def mount(self, repository: Repository, digest: Digest, source: Repository | None) -> bool:
@@ -109,9 +113,7 @@ class Repositories:
         else:
             named = [name for each in _names(info) for name in self.store.holders(each)]
             there = self.store.uploads.is_claimed(digest) or any(name[0] != "@" for name in named)
-        if there:
-            self.store.uploads.claim(repository.name, digest)
-        return there
+        return there and self.store.uploads.share(repository.name, digest)
 
     # taking out
 
@@ -156,7 +158,7 @@ class Repositories:
         return True
 
     def _is_known(self, repository: Repository) -> bool:
-        return any(repository.holds(reference) for reference in self.store.roots(repository.name))
+        return any(self.store.has_reference(f"{repository.name}{mark}") for mark in ":@")
 
     def _references(self, repository: Repository, digest: Digest) -> list[str]:
         found = self.store.roots(repository.name)

@@ -7,8 +7,6 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 
-from connectrpc.code import Code
-from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from peat_sidecar.classes import TransferClass
@@ -17,20 +15,19 @@ from peat_sidecar.ids import BlobHash, Digest, PeerAddress, Reference
 from peat_sidecar.oci import UNNAMED_REGISTRY, Source, Target
 from peat_sidecar.packages import Platform
 from peat_sidecar.rpc.arrivals import Arrivals
-from peat_sidecar.rpc.codes import code_of
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.mesh_messages import parse_class
 from peat_sidecar.rpc.messages import (
+    ended_transfer_message,
     parse_blob_name,
     parse_digest,
     parse_list_as,
     parse_package_name,
-    transfer_message,
 )
 from peat_sidecar.rpc.parts import Parts
 from peat_sidecar.rpc.places import list_packages, open_file, open_parent, open_source, open_target
-from peat_sidecar.store import StoredPackage
-from peat_sidecar.transfer import Outcome, Progress, Transfer, TransferKind, TransferState, Work, import_all
+from peat_sidecar.store import BlobInfo, StoredPackage
+from peat_sidecar.transfer import Outcome, Progress, Transfer, TransferKind, Work, import_all
 from peat_sidecar.wire import Ticket
 
 
@@ -76,7 +73,8 @@ class ContentCalls:
             if not request.approved:
                 progress.approve_above = self._parts.limiter.limits.budgets.approve_above
             if not is_package:
-                return Outcome(blob=await getter.fetch_blob(wanted, peer, progress, expected=expected))
+                blob = await getter.fetch_blob(wanted, peer, progress, expected=expected)
+                return await self._keep(blob)
             package = await getter.fetch_package(wanted, peer, progress, list_as=list_as, expected=expected)
             return Outcome(package=package, foreign=tuple(progress.foreign))
 
@@ -121,7 +119,7 @@ class ContentCalls:
                 blob = await importer.import_file(
                     file.fileno(), progress, expected=expected, media_type=media_type, link=link
                 )
-                return Outcome(blob=blob)
+                return await self._keep(blob)
             finally:
                 file.close()
 
@@ -131,6 +129,11 @@ class ContentCalls:
         except BaseException:
             file.close()
             raise
+
+    async def _keep(self, blob: BlobInfo) -> Outcome:
+        """A blob that was asked for by itself stays until somebody deletes it."""
+        await asyncio.to_thread(self._parts.store.uploads.keep, blob.proven_digest)
+        return Outcome(blob=blob)
 
     async def _import_package(self, request: pb.ImportBlobRequest, place: str, name: str) -> Transfer:
         _refuse_fields_of_a_file(request)
@@ -276,13 +279,7 @@ class ContentCalls:
             raise
 
     async def _answer(self, transfer: Transfer, *, wait: bool) -> pb.Transfer:
-        if wait:
-            await transfer.wait()
-            if transfer.state is TransferState.CANCELLED:
-                raise ConnectError(Code.CANCELED, f"transfer {transfer.id} was cancelled")
-            if transfer.error is not None:
-                raise ConnectError(code_of(transfer.error), str(transfer.error))
-        return transfer_message(transfer, self._parts.node.address)
+        return await ended_transfer_message(transfer, self._parts.node.address, wait=wait)
 
 
 def _refuse_fields_of_a_file(request: pb.ImportBlobRequest) -> None:

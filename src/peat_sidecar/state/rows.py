@@ -32,6 +32,16 @@ class Ban:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """What is never taken out for room."""
+
+    name: str
+    """A reference, a pattern of references, a digest or a collection's hash."""
+    created_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class WantRow:
     """A wish for a package."""
 

@@ -25,6 +25,7 @@ from peat_sidecar.transfer.sources import Sources
 from peat_sidecar.transfer.threads import in_thread, opened
 from peat_sidecar.transfer.transfers import Outcome, Transfer, TransferKind, Transfers, TransferState, Work
 from peat_sidecar.transfer.upstream import Upstream
+from peat_sidecar.transfer.verifier import Verifier
 
 __all__ = [
     "ArrivingBlob",
@@ -53,6 +54,7 @@ __all__ = [
     "TransferState",
     "Transfers",
     "Upstream",
+    "Verifier",
     "Work",
     "import_all",
     "in_thread",

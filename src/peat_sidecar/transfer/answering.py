@@ -82,7 +82,7 @@ def _pieces(
             yield encode_size(0)
             continue
         _require_cleared(blob_hash, clears)
-        with store.reader(blob_hash) as reader:
+        with store.reader(blob_hash, hand_out=True) as reader:
             yield encode_size(_require_here(reader, ranges))
             yield from _body(reader, ranges, budget, piece_bytes)
 
@@ -94,7 +94,7 @@ def _asked(store: Store, request: Get | GetMany, clears: Clears) -> Iterator[tup
             yield request.hashes[index], ranges
     elif _asks_children(request.ranges):
         _require_cleared(request.hash, clears)
-        with store.reader(request.hash) as reader:
+        with store.reader(request.hash, hand_out=True) as reader:
             yield from _children(reader, request)
     elif root := request.ranges.at(0):
         yield request.hash, root

@@ -95,12 +95,13 @@ class Importer:
         progress.foreign += foreign
         raw = {digest: blob.data for digest, blob in blobs.items() if blob.data is not None}
         raw |= {digest: each.raw for package in packages for digest, each in package.documents.items()}
-        await self._take(source, list(blobs.values()), raw, progress, link=link)
-        names = [list_as, *(_name_in(referrers_in, each.root.digest) for each in packages[1:])]
-        stored = [
-            await asyncio.to_thread(list_package, self._store, package, name)
-            for package, name in zip(packages, names, strict=True)
-        ]
+        with self._store.hold(blobs):
+            await self._take(source, list(blobs.values()), raw, progress, link=link)
+            names = [list_as, *(_name_in(referrers_in, each.root.digest) for each in packages[1:])]
+            stored = [
+                await in_thread(list_package, self._store, package, name)
+                for package, name in zip(packages, names, strict=True)
+            ]
         return Imported(stored[0], tuple(stored[1:]), tuple(foreign))
 
     async def import_blob(self, source: Source, blob: Descriptor, progress: Progress) -> None:

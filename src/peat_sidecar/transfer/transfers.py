@@ -1,5 +1,5 @@
-"""The table of transfers: imports, fetches and exports, each a task of the daemon that any number of callers
-watch.
+"""The table of transfers: imports, fetches, exports and verifications, each a task of the daemon that any
+number of callers watch.
 
 A transfer outlives the call that began it. Of those that have ended the last hundred are remembered.
 """
@@ -36,6 +36,7 @@ class TransferKind(Enum):
     IMPORT = "import"
     FETCH = "fetch"
     EXPORT = "export"
+    VERIFY = "verify"
 
 
 class TransferState(Enum):
