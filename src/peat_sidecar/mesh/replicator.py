@@ -17,12 +17,12 @@ import structlog
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.mesh.arrivals import AnyTag, JudgesTags
-from peat_sidecar.mesh.offers import PACKAGES, Offer, offer_of
+from peat_sidecar.mesh.offered import Offered
+from peat_sidecar.mesh.offers import PACKAGES, Offer
 from peat_sidecar.mesh.pins import Pins
-from peat_sidecar.mesh.policy import Choice, Policy
+from peat_sidecar.mesh.policy import Policy
 from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.ranking import Candidate, Held, Ranked, ranked
-from peat_sidecar.mesh.referrers import Referrers
 from peat_sidecar.mesh.wake import Sleep, Wake
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.mesh.wants import Wants
@@ -102,12 +102,9 @@ class Replicator:
         self._added: set[BlobHash] = set()
         self._removed: set[BlobHash] = set()
         """Of the store, since the last look."""
-        self._tags = tags or AnyTag()
-        self._index: dict[str, Candidate] = {}
-        """What a rule fits, by document id."""
-        self._referrers = Referrers()
+        self._offered = Offered(policy, trust, tags or AnyTag())
         self._candidates: list[Candidate] = []
-        """At the last look: those, and what refers to what is wanted or here."""
+        """At the last look: what the policy would have."""
         self._last = Ranked((), ())
         self._coming = 0
         self._is_short = False
@@ -172,7 +169,9 @@ class Replicator:
         offers = self._wants.open_offers()  # before the store: what comes in between is there
         coming = None if offers is None else {offer.collection for offer, _ in offers}
         packages = self._store.packages()
-        self._candidates = [*self._index.values(), *self._following(packages, offers or ())]
+        classes = {want.name: want.transfer_class for want in self._wants.list()}
+        wanted = [offer for offer, _ in offers or ()]
+        self._candidates = self._offered.candidates(wanted, packages, classes)
         replicas = self._replicas({package.collection for package in packages}, coming)
         unwanted = {each.collection for each in replicas.values() if each.unwanted_by}
         arriving = {
@@ -223,44 +222,14 @@ class Replicator:
             changes, self._changes = self._changes, {}
         if changes is not None:
             for doc_id, document in changes.items():
-                self._note(doc_id, document)
+                self._offered.note(doc_id, document)
             return
-        self._index.clear()
-        self._referrers.clear()
+        self._offered.clear()
         after = ""
         while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
             for document in page:
-                self._note(document.doc_id, document)
+                self._offered.note(document.doc_id, document)
             after = page[-1].doc_id
-
-    def _note(self, doc_id: str, document: Document | None) -> None:
-        """Replicas are left out: what they are replicas of decides."""
-        self._index.pop(doc_id, None)
-        offer = offer_of(document) if document is not None else None
-        if document is None or offer is None or not self._counts(offer, document):
-            self._referrers.note(doc_id, None)
-            return
-        self._referrers.note(doc_id, offer)
-        choice = self._choose(offer)
-        if choice is not None:
-            self._index[doc_id] = Candidate(offer, choice, self._tags.is_immutable(offer.listed_as))
-
-    def _counts(self, offer: Offer, document: Document) -> bool:
-        return not offer.origin and self._trust.decides(document) and self._tags.admits(offer)
-
-    def _choose(self, offer: Offer) -> Choice | None:
-        """As the policy has it for either of its names."""
-        names, is_referrer = dict.fromkeys((offer.reference, offer.listed_as)), offer.subject is not None
-        choices = (self._policy.choose(name, offer.arch, is_referrer=is_referrer) for name in names)
-        return next((each for each in choices if each is not None), None)
-
-    def _following(
-        self, packages: Sequence[StoredPackage], wanted: Sequence[tuple[Offer, bool]]
-    ) -> list[Candidate]:
-        classes = {want.name: want.transfer_class for want in self._wants.list()}
-        return self._referrers.following(
-            self._index.values(), [offer for offer, _ in wanted], packages, classes
-        )
 
     def _replicas(
         self, here: Collection[BlobHash], coming: Collection[BlobHash] | None
