@@ -271,7 +271,8 @@ class Mesh:
             quota=quota_of(settings),
             tags=rules,
         )
-        self.collector = Collector(store, state, self.wants)
+        self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
+        self.collector = Collector(store, state, self.wants, kept=self._documents.kept)
         self._announcer = Announcer(
             ground.agent_id,
             records,
@@ -287,7 +288,6 @@ class Mesh:
         self._known = KnownPackages(records, ground.trust, ground.agent_id)
         self._disputes = TagDisputes(records, offers)
         self.tags = Tags(offers, self._known, rules)
-        self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
         self.on_demand = OnDemand(
             ground.agent_id,
             self._known,
