@@ -45,14 +45,14 @@ class Collector:
         state: State,
         wants: WantTable,
         *,
-        known: Callable[[], Iterable[BlobHash]] = tuple,
+        kept: Callable[[], Iterable[BlobHash]] = tuple,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`known`: what is kept of packages that are not here."""
+        """`kept`: blobs that are needed though no package holds them."""
+        self._kept = kept
         self._store = store
         self._state = state
         self._wants = wants
-        self._known = known
         self._sleep = sleep
         store.uses.load(state.uses())
 
@@ -110,4 +110,4 @@ class Collector:
             if want.state != "done":
                 with suppress(ConfigError):
                     collections.add(BlobHash.parse(want.name))
-        return collections.union(self._known(), *(hashes_of(each, self._store) for each in collections))
+        return collections.union(self._kept(), *(hashes_of(each, self._store) for each in collections))

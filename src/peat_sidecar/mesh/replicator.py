@@ -7,6 +7,7 @@ count may be others. Nothing is done twice for one change, also across restarts.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Policy
 from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.ranking import Candidate, Held, Ranked, ranked
-from peat_sidecar.mesh.wake import Sleep, Wake
+from peat_sidecar.mesh.wake import Sleep, Wake, rest_seconds
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.mesh.wants import Wants
 from peat_sidecar.records import Change, Document
@@ -36,8 +37,6 @@ _TROUBLE_SECONDS = 30.0
 _IN_USE_SECONDS = 30.0
 """After which it is looked again for room that is used just now."""
 NO_QUOTA = Quota()
-SETTLE_SECONDS = 0.2
-"""Between two looks: many records come at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -144,6 +143,7 @@ class Replicator:
                 end()
 
     async def _turn(self) -> float | None:
+        begun = time.monotonic()
         try:
             await asyncio.to_thread(self._reconcile)
         except PeatError as error:
@@ -154,7 +154,7 @@ class Replicator:
             _log.exception("the policy cannot be carried out, for a reason that was not foreseen")
             self.look_again()
             return _TROUBLE_SECONDS
-        await self._sleep(SETTLE_SECONDS)
+        await self._sleep(rest_seconds(time.monotonic() - begun))
         return _IN_USE_SECONDS if self._is_short else None
 
     # in a thread

@@ -72,7 +72,7 @@ async def test_documents_of_known_packages_stay(tmp_path: Path) -> None:
             await until(lambda: b.p.store.find(package.root.digest) is not None)
             await until(lambda: len(there.documents.kept()) == 5)
             left_over = b.p.store.put(b"left over")
-            collector = Collector(b.p.store, b.p.state, b.p.wants, known=there.documents.kept)
+            collector = Collector(b.p.store, b.p.state, b.p.wants, kept=there.documents.kept)
             assert [each.hash for each in collector.collect(0).orphans] == [left_over.hash]
             assert b.p.store.find(package.root.digest) is not None
 
