@@ -208,7 +208,14 @@ def test_delete(store: Store) -> None:
     with pytest.raises(NotFound):
         store.delete(info.hash)
     left = [path for path in store.directory.parent.rglob("*") if path.is_file()]
-    assert {path.name for path in left} <= {"oci-layout", "index.json", "lock", "index.db", "index.db-wal"}
+    assert {path.name for path in left} <= {
+        "oci-layout",
+        "index.json",
+        "lock",
+        "reserve",
+        "index.db",
+        "index.db-wal",
+    }
 
 
 def test_vanished_file_is_not_found_and_forgotten(store: Store) -> None:
