@@ -6,19 +6,21 @@ and published when its last group is here, whoever brought it.
 
 import asyncio
 import random
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import InitVar, dataclass, field
 from functools import reduce
 from operator import or_
 
 from peat_sidecar.bao import Verified
 from peat_sidecar.errors import PeatError, Refused
+from peat_sidecar.ids import BlobHash
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.division import MOST_CHUNKS, WORTH_SECONDS, Division, Part
 from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.threads import in_thread, opened, to_its_end
 from peat_sidecar.transfer.wants import Want
 
@@ -28,6 +30,8 @@ PART_SECONDS = 8.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
 SPREAD_PART_SECONDS = 1.0
 """The same where others get the blob too: what they are at is not known, so it had better be little."""
+READ_PART_SECONDS = 1.0
+"""The same of what somebody reads: parts that come at once are to be needed soon."""
 SPREAD_FIRST_RATE = 64.0
 """Chunks a second that are expected there of a peer whose rate is not known: it serves several at once."""
 SPREAD_WORTH_SECONDS = 5.0
@@ -73,6 +77,8 @@ class Board:
     """Others may be getting the same: parts begin anywhere, and are small once several peers are at work.
     Else they come in order.
     """
+    readings: Readings = field(default_factory=Readings)
+    """Blobs that somebody reads come before all others, in order, from where they are read."""
     maps: list[LiveMaps] = field(default_factory=list)
     """Of the peers that are at work: what few of them hold is taken first."""
     takers: int = 0
@@ -80,24 +86,22 @@ class Board:
     fault: PeatError | None = None
     """What ends the whole fetch, whoever is asked: content that is not what its digest says, or a store that
     cannot publish it."""
-    _wants: Iterator[Want] = field(init=False)
+    _unopened: dict[BlobHash, Want] = field(init=False)
     _coming: list[Coming] = field(default_factory=list)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _deferred: dict[Want, ChunkRanges] = field(default_factory=dict)
     """Put away, since nobody was at them, and what they lack; taken up by whom holds some of it."""
     _opened: int = 0
     """So many times."""
-    _drained: bool = False
-    """All wants were opened."""
     _waiting: set[asyncio.Future[None]] = field(default_factory=set)
 
     def __post_init__(self, wants: Iterable[Want]) -> None:
-        self._wants = iter(wants)
+        self._unopened = {want.hash: want for want in wants}
 
     @property
     def is_done(self) -> bool:
         """Everything is here."""
-        return self._drained and not self._coming and not self._deferred
+        return not (self._unopened or self._coming or self._deferred)
 
     @property
     def is_busy(self) -> bool:
@@ -119,7 +123,7 @@ class Board:
     def may_have(self, held: Held) -> bool:
         """Whether `take` may find something."""
         return (
-            not self._drained
+            bool(self._unopened)
             or any(each.division.free & held(each.want) or each.division.parts for each in self._coming)
             or any(held(each) & lacking for each, lacking in self._deferred.items())
         )
@@ -136,32 +140,47 @@ class Board:
         None before it is known. Raises what ends the whole fetch."""
         most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
         now = asyncio.get_running_loop().time()
+        worth = SPREAD_WORTH_SECONDS if self._is_crowded else WORTH_SECONDS
         while True:
             if self.fault is not None:
                 raise self.fault
-            for coming in self._coming:
-                start = random.randrange(chunk_count(coming.want.size)) if self.spread else 0
-                part = coming.division.take(
-                    held(coming.want),
-                    rate or (SPREAD_FIRST_RATE if self.spread else None),
-                    SPREAD_PART_SECONDS if self._is_crowded else PART_SECONDS,
-                    now,
-                    start=start,
-                    maps=self._maps_of(coming.want),
-                    takers=max(1, self.takers),
-                    most=most,
-                    peer=peer,
-                )
+            for coming in self._first(held):
+                part = self._free_part(coming, held, rate, most, now, peer)
                 if part is not None:
                     return _take(coming, part)
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
-        worth = SPREAD_WORTH_SECONDS if self._is_crowded else WORTH_SECONDS
         for coming in self._coming:
             part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most, peer=peer)
             if part is not None:
                 return _take(coming, part)
         return None
+
+    def _first(self, held: Held) -> list[Coming]:
+        """Open blobs to take from before another one is opened, the best first."""
+        read = [each for each in self._coming if each.want.hash in self.readings]
+        if self._read_next(held) is not None:
+            return read
+        return [*read, *(each for each in self._coming if each.want.hash not in self.readings)]
+
+    def _free_part(
+        self, coming: Coming, held: Held, rate: float | None, most: int, now: float, peer: Hashable
+    ) -> Part | None:
+        want = coming.want
+        is_read = want.hash in self.readings
+        start = random.randrange(chunk_count(want.size)) if self.spread else 0
+        seconds = SPREAD_PART_SECONDS if self._is_crowded else PART_SECONDS
+        return coming.division.take(
+            held(want),
+            rate or (SPREAD_FIRST_RATE if self.spread else None),
+            READ_PART_SECONDS if is_read else seconds,
+            now,
+            start=self.readings.at(want.hash) // CHUNK_SIZE if is_read else start,
+            maps=() if is_read else self._maps_of(want),
+            takers=max(1, self.takers),
+            most=most,
+            peer=peer,
+        )
 
     def covered(self, want: Want, rate: float) -> ChunkRanges:
         """What partial holders have of a blob, where all of them together bring more than so many chunks a
@@ -240,7 +259,7 @@ class Board:
 
     async def close(self) -> None:
         """Puts away what is open."""
-        coming, self._coming, self._drained = self._coming, [], False
+        coming, self._coming = self._coming, []
         await in_thread(_close_all, [each.partial for each in coming])
 
     def tell(self) -> None:
@@ -256,14 +275,16 @@ class Board:
         async with self._opening:
             if self._opened != seen:
                 return True
-            if len(self._coming) >= OPEN_BLOBS and not self._idle():
+            read = self._read_next(held)
+            if read is None and len(self._coming) >= OPEN_BLOBS and not self._idle():
                 return False
-            want = self._next(held)
+            want = read or self._next(held)
             if want is None:
                 return False
             if len(self._coming) >= OPEN_BLOBS:
                 await self._defer()
             coming = await self._open(want)
+            self._unopened.pop(want.hash, None)
             self._deferred.pop(want, None)
             self._opened += 1
             if coming is not None:
@@ -273,12 +294,15 @@ class Board:
 
     def _next(self, held: Held) -> Want | None:
         """One that was not opened yet, or was put away and can go on with what is held."""
-        want = None if self._drained else next(self._wants, None)
-        self._drained = want is None
-        if want is None:
-            able = (each for each, lacking in self._deferred.items() if held(each) & lacking)
-            want = next(able, None)
-        return want
+        able = (each for each, lacking in self._deferred.items() if held(each) & lacking)
+        return next(iter(self._unopened.values()), None) or next(able, None)
+
+    def _read_next(self, held: Held) -> Want | None:
+        """The same of what somebody reads; it is opened however many are."""
+        unopened = (self._unopened[blob] for blob in self.readings if blob in self._unopened)
+        deferred = self._deferred.items()
+        able = (each for each, lacking in deferred if each.hash in self.readings and held(each) & lacking)
+        return next(unopened, None) or next(able, None)
 
     def _idle(self) -> Coming | None:
         """An open blob that nobody is at."""
