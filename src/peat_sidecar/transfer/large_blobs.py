@@ -289,8 +289,8 @@ class LargeBlobs:
         return self._round_trip() >= LONG_SECONDS or is_lossy
 
     def _is_full(self) -> bool:
-        """A queue is filled on the way: each further connection would only lose what is on its way when the link
-        breaks, or fall silent.
+        """A queue is filled on the way: each further connection would fall silent, or lose a part of a group at
+        each outage.
         """
         shortest = self._round_trip()
         queued = _QUEUED if shortest < _VERY_LONG_SECONDS else _QUEUED_VERY_LONG
