@@ -25,6 +25,7 @@ from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.registry_exports import RegistryExports
 from peat_sidecar.mesh.replicator import Replicator
 from peat_sidecar.mesh.trust import Trust
+from peat_sidecar.mesh.wake import Sleep
 from peat_sidecar.mesh.wants import Wants
 from peat_sidecar.net import Pool
 from peat_sidecar.oci import RegistryOptions
@@ -78,6 +79,10 @@ class LinkedPeers:
             listener(peer.endpoint_id, began)
 
 
+async def _at_once(_: float) -> None:
+    await asyncio.sleep(0)
+
+
 @dataclass
 class Parts:
     """What is built anew when a node starts again."""
@@ -119,6 +124,10 @@ class MeshNode:
     parts: Parts | None = None
     ends: list[Callable[[], None]] = field(default_factory=list)
     clock: Callable[[], float] | None = None
+    day: Callable[[], float] | None = None
+    """The time of day, as the wants see it."""
+    settle: Sleep = field(default=_at_once)
+    """Between two looks of announcer and replicator."""
 
     @property
     def id(self) -> EndpointId:
@@ -171,7 +180,7 @@ class MeshNode:
             providers=providers,
             arrivals=Arrivals(store, state, platforms, exports),
             approve_above=lambda: limiter.limits.budgets.approve_above,
-            now=self.time,
+            now=self.day or self.time,
             clock=self.time,
             sleep=self.time.sleep,
         )
@@ -186,7 +195,7 @@ class MeshNode:
             trust,
             pins=pins,
             quota=Quota(self.quota_bytes),
-            sleep=_at_once,
+            sleep=self.settle,
         )
         announcer = Announcer(
             self.name,
@@ -197,7 +206,7 @@ class MeshNode:
             wants=wants,
             exports=exports,
             shares=Clearance(store, self.share).shares_package,
-            sleep=_at_once,
+            sleep=self.settle,
         )
         loops = (wants.run(), replicator.run(), announcer.run(), exports.run())
         tasks = [asyncio.create_task(each) for each in loops]
@@ -283,10 +292,6 @@ async def _endpoint(store: Store, made: Network, id: EndpointId) -> Node:
     serving = asyncio.create_task(peers.run(endpoint, pool, provider))
     getter = Getter(store, pool, patience=hasty, shaper=shaper)
     return Node(store, endpoint, pool, provider, getter, peers, shaper, serving)
-
-
-async def _at_once(_: float) -> None:
-    await asyncio.sleep(0)
 
 
 def _now() -> Callable[[], float]:

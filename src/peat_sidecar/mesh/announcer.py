@@ -6,6 +6,7 @@ differ. Until each watcher has told once what it sees, nothing that it may have 
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -26,13 +27,11 @@ from peat_sidecar.mesh.contents import ContentsReader
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers
 from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.mesh.vanished import Vanished
-from peat_sidecar.mesh.wake import Sleep, Wake
+from peat_sidecar.mesh.wake import Sleep, Wake, rest_seconds
 from peat_sidecar.records import Document
 from peat_sidecar.state import State
 from peat_sidecar.store import Store, StoredPackage
 
-SETTLE_SECONDS = 0.2
-"""Between two looks: an import of many packages is not told one by one."""
 _TROUBLE_SECONDS = 30.0
 _PAGE = 500
 
@@ -133,8 +132,9 @@ class Announcer:
         end = self._store.on_packages(self._packages_changed)
         try:
             while True:
+                begun = time.monotonic()
                 seconds = await self._turn()
-                await self._sleep(SETTLE_SECONDS)
+                await self._sleep(rest_seconds(time.monotonic() - begun))
                 await self._wake.wait(seconds)
         finally:
             end()

@@ -135,4 +135,4 @@ class Arrivals:
         return known.arch if known is not None else self._contents.read(package).arch
 
     def _replica(self, collection: BlobHash) -> ReplicaRow | None:
-        return next((each for each in self._state.replicas() if each.collection == collection), None)
+        return self._state.replica(collection)

@@ -7,6 +7,7 @@ count may be others. Nothing is done twice for one change, also across restarts.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Policy
 from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.ranking import Candidate, Held, Ranked, ranked
-from peat_sidecar.mesh.wake import Sleep, Wake
+from peat_sidecar.mesh.wake import Sleep, Wake, rest_seconds
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.mesh.wants import Wants
 from peat_sidecar.records import Change, Document
@@ -36,8 +37,6 @@ _TROUBLE_SECONDS = 30.0
 _IN_USE_SECONDS = 30.0
 """After which it is looked again for room that is used just now."""
 NO_QUOTA = Quota()
-SETTLE_SECONDS = 0.2
-"""Between two looks: many records come at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -144,6 +143,7 @@ class Replicator:
                 end()
 
     async def _turn(self) -> float | None:
+        begun = time.monotonic()
         try:
             await asyncio.to_thread(self._reconcile)
         except PeatError as error:
@@ -154,7 +154,7 @@ class Replicator:
             _log.exception("the policy cannot be carried out, for a reason that was not foreseen")
             self.look_again()
             return _TROUBLE_SECONDS
-        await self._sleep(SETTLE_SECONDS)
+        await self._sleep(rest_seconds(time.monotonic() - begun))
         return _IN_USE_SECONDS if self._is_short else None
 
     # in a thread
@@ -170,7 +170,9 @@ class Replicator:
             want.name for want in self._wants.list() if want.origin == "policy" and want.state != "done"
         }
         quota_bytes = self.quota_bytes
-        free = replicas.keys() - (coming or ())
+        cached = self._store.cached.all() if quota_bytes else ()
+        free = {each.collection for each in packages if each.root.digest in cached} | replicas.keys()
+        free -= coming or set()
         held = self._held(packages, free, has_quota=quota_bytes > 0)
         users = {
             offer.collection: offer.bytes
@@ -180,7 +182,7 @@ class Replicator:
         beside = self._store.kept_bytes() + sum(size for size in users.values() if size <= quota_bytes)
         self._last = ranked(self._index.values(), held, unwanted, quota_bytes, beside_bytes=beside)
         for collection in self._last.evicted:
-            self._evict(replicas[collection], packages)
+            self._evict(collection, replicas.get(collection), packages)
         self._want(held)
 
     def _held(
@@ -190,8 +192,8 @@ class Replicator:
         *,
         has_quota: bool,
     ) -> dict[BlobHash, Held]:
-        """What is here. Only replicas that nobody wants just now are `free` to go for room: what was brought
-        here may be the only copy.
+        """What is here. Only what can be had again, and nobody wants just now, is `free` to go for room: what
+        was brought here may be the only copy.
         """
         sizes = self._store.blob_sizes() if has_quota else {}
         in_use = self._store.in_use() if has_quota else frozenset()
@@ -265,12 +267,14 @@ class Replicator:
             rows[collection] = kept
         return rows
 
-    def _evict(self, row: ReplicaRow, packages: Sequence[StoredPackage]) -> None:
+    def _evict(self, collection: BlobHash, row: ReplicaRow | None, packages: Sequence[StoredPackage]) -> None:
         """Marked first: a crash between the two leaves a package more, and no loop."""
-        _log.info("a package is taken out for room", reference=row.reference, root=str(row.root))
-        self._state.put_replica(replace(row, unwanted_by=self._digest))
+        if row is not None:
+            self._state.put_replica(replace(row, unwanted_by=self._digest))
         for package in packages:
-            if package.collection == row.collection:
+            if package.collection == collection:
+                name = package.reference or str(package.root.digest)
+                _log.info("a package is taken out for room", package=name)
                 with suppress(NotFound):
                     remove_package(self._store, package.reference or package.root.digest)
 

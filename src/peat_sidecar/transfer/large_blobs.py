@@ -15,7 +15,8 @@ from peat_sidecar.errors import PeatError, PeerUnavailable
 from peat_sidecar.net import Connection, StreamEnded, StreamReset
 from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.transfer.answers import Asking, Pace
-from peat_sidecar.transfer.board import Board, Taken
+from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.coming import Taken
 from peat_sidecar.transfer.division import count
 from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.transfer.lanes import Passage
@@ -289,8 +290,8 @@ class LargeBlobs:
         return self._round_trip() >= LONG_SECONDS or is_lossy
 
     def _is_full(self) -> bool:
-        """A queue is filled on the way: each further connection would fall silent, or lose a part of a group at
-        each outage.
+        """A queue is filled on the way: each further connection would fall silent, or lose what it had of a
+        group at each outage.
         """
         shortest = self._round_trip()
         queued = _QUEUED if shortest < _VERY_LONG_SECONDS else _QUEUED_VERY_LONG
