@@ -46,7 +46,7 @@ FEW_PEERS = 2
 """At work at once, so many or fewer, for lost packets to say something about the path."""
 _FIRST_ADDED = 3
 """At once, where the path is long: what it can carry shows only after several round trips."""
-_LEAST_WINDOW_BYTES = 8 << 10
+_LEAST_WINDOW_BYTES = 10 << 10
 """On its way on each connection, for more to be added. With less, a lost packet is noticed by a time-out only
 (measured at 256 kbit/s, 600 ms and 2 % loss: two connections 83 % of the link, four 81 %, eight 77 %).
 """
