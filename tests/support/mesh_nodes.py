@@ -17,6 +17,7 @@ from peat_sidecar.errors import PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.arrivals import Arrivals
+from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.offers import Offers
 from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Platforms, Policy
@@ -24,6 +25,8 @@ from peat_sidecar.mesh.providers import Providers
 from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.registry_exports import RegistryExports
 from peat_sidecar.mesh.replicator import Replicator
+from peat_sidecar.mesh.tag_policies import TagPolicies
+from peat_sidecar.mesh.tag_rules import TagRules
 from peat_sidecar.mesh.trust import Trust
 from peat_sidecar.mesh.wake import Sleep
 from peat_sidecar.mesh.wants import Wants
@@ -98,6 +101,7 @@ class Parts:
     exports: RegistryExports
     providers: Providers
     offers: Offers
+    tag_rules: TagRules
     limiter: Limiter
     pins: Pins
     tasks: list[asyncio.Task[None]]
@@ -116,6 +120,8 @@ class MeshNode:
     platforms: Sequence[str] = ("linux/amd64",)
     quota_bytes: int = 0
     share: Sequence[str] = ()
+    maps: Sequence[str] = ()
+    tag_policies: Sequence[str] = ()
     disk: Disk | None = None
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     peers: LinkedPeers = field(default_factory=LinkedPeers)
@@ -156,7 +162,8 @@ class MeshNode:
         records.claim(self.name)
         trust = Trust(records, None, "test")
         platforms = Platforms(self.platforms)
-        offers = Offers(records, trust, platforms)
+        policies = TagPolicies.parse(self.tag_policies, [self.id])
+        offers, rules = Offers(records, trust, platforms, policies), TagRules(policies, records)
         providers = Providers(records, offers, self.id, self.peers.sessions, clock=self.time)
         transfers = Transfers()
         exports = RegistryExports(
@@ -178,7 +185,7 @@ class MeshNode:
             self.peers,
             offers=offers,
             providers=providers,
-            arrivals=Arrivals(store, state, platforms, exports),
+            arrivals=Arrivals(store, state, platforms, exports, rules),
             approve_above=lambda: limiter.limits.budgets.approve_above,
             now=self.day or self.time,
             clock=self.time,
@@ -195,8 +202,10 @@ class MeshNode:
             trust,
             pins=pins,
             quota=Quota(self.quota_bytes),
+            tags=rules,
             sleep=self.settle,
         )
+        maps = NameMaps.parse(self.maps)
         announcer = Announcer(
             self.name,
             records,
@@ -205,7 +214,8 @@ class MeshNode:
             offers,
             wants=wants,
             exports=exports,
-            shares=Clearance(store, self.share).shares_package,
+            shares=Clearance(store, self.share, maps.of).shares_package,
+            maps=maps,
             sleep=self.settle,
         )
         loops = (wants.run(), replicator.run(), announcer.run(), exports.run())
@@ -222,6 +232,7 @@ class MeshNode:
             exports,
             providers,
             offers,
+            rules,
             limiter,
             pins,
             tasks,

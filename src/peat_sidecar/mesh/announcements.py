@@ -14,7 +14,7 @@ from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Digest, Reference
 from peat_sidecar.mesh.contents import Contents
 from peat_sidecar.mesh.offers import Offer, listable
-from peat_sidecar.mesh.policy import ANY_ARCH, arch_of
+from peat_sidecar.mesh.policy import same_arch
 from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.state import ReplicaRow
 from peat_sidecar.store import StoredPackage
@@ -111,7 +111,7 @@ class Announcements:
         if not name:
             return None
         for each in sorted(self._by_name.get(name, ()), key=lambda one: one.reference != name):
-            if _same(self.sight.contents(each).arch, pulled.arch):
+            if same_arch(self.sight.contents(each).arch, pulled.arch):
                 return each
         return None
 
@@ -246,11 +246,6 @@ def _parts(reference: str) -> tuple[str, str, str]:
     except ConfigError:
         return "", "", ""
     return parsed.registry, parsed.repository, parsed.tag or ""
-
-
-def _same(one: str, other: str) -> bool:
-    first, second = arch_of(one), arch_of(other)
-    return first == second or not ANY_ARCH.isdisjoint({first, second})
 
 
 def collection_in(fields: Fields) -> str:

@@ -17,7 +17,9 @@ import structlog
 
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import BlobHash
-from peat_sidecar.mesh.offers import PACKAGES, Offer, offer_of
+from peat_sidecar.mesh.arrivals import AnyTag, JudgesTags
+from peat_sidecar.mesh.offered import Offered
+from peat_sidecar.mesh.offers import PACKAGES, Offer
 from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Policy
 from peat_sidecar.mesh.quota import Quota
@@ -79,6 +81,7 @@ class Replicator:
         *,
         pins: Pins | None = None,
         quota: Quota = NO_QUOTA,
+        tags: JudgesTags | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._policy = policy
@@ -98,7 +101,9 @@ class Replicator:
         self._added: set[BlobHash] = set()
         self._removed: set[BlobHash] = set()
         """Of the store, since the last look."""
-        self._index: dict[str, Candidate] = {}
+        self._offered = Offered(policy, trust, tags or AnyTag())
+        self._candidates: list[Candidate] = []
+        """At the last look: what the policy would have."""
         self._last = Ranked((), ())
         self._coming = 0
         self._is_short = False
@@ -164,6 +169,9 @@ class Replicator:
         offers = self._wants.open_offers()  # before the store: what comes in between is there
         coming = None if offers is None else {offer.collection for offer, _ in offers}
         packages = self._store.packages()
+        classes = {want.name: want.transfer_class for want in self._wants.list()}
+        wanted = [offer for offer, _ in offers or ()]
+        self._candidates = self._offered.candidates(wanted, packages, classes)
         replicas = self._replicas({package.collection for package in packages}, coming)
         unwanted = {each.collection for each in replicas.values() if each.unwanted_by}
         arriving = {
@@ -180,7 +188,7 @@ class Replicator:
             if offer.collection not in held and str(offer.collection) not in arriving
         }
         beside = self._store.kept_bytes() + sum(size for size in users.values() if size <= quota_bytes)
-        self._last = ranked(self._index.values(), held, unwanted, quota_bytes, beside_bytes=beside)
+        self._last = ranked(self._candidates, held, unwanted, quota_bytes, beside_bytes=beside)
         for collection in self._last.evicted:
             self._evict(collection, replicas.get(collection), packages)
         self._want(held)
@@ -216,26 +224,14 @@ class Replicator:
             changes, self._changes = self._changes, {}
         if changes is not None:
             for doc_id, document in changes.items():
-                self._note(doc_id, document)
+                self._offered.note(doc_id, document)
             return
-        self._index.clear()
+        self._offered.clear()
         after = ""
-        while self._policy.rules and (page := self._records.documents(PACKAGES, after=after, limit=_PAGE)):
+        while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
             for document in page:
-                self._note(document.doc_id, document)
+                self._offered.note(document.doc_id, document)
             after = page[-1].doc_id
-
-    def _note(self, doc_id: str, document: Document | None) -> None:
-        """Replicas are left out: what they are replicas of decides."""
-        self._index.pop(doc_id, None)
-        offer = offer_of(document) if document is not None else None
-        if document is None or offer is None or offer.origin or not self._trust.decides(document):
-            return
-        choice = self._policy.choose(offer.reference, offer.arch)
-        if choice is None and offer.listed_as != offer.reference:
-            choice = self._policy.choose(offer.listed_as, offer.arch)
-        if choice is not None:
-            self._index[doc_id] = Candidate(offer, choice)
 
     def _replicas(
         self, here: Collection[BlobHash], coming: Collection[BlobHash] | None
@@ -244,7 +240,7 @@ class Replicator:
         with self._lock:
             added, removed = self._added, self._removed.difference(here)
             self._added, self._removed = set(), set()
-        offers = {each.offer.collection: each.offer for each in self._index.values()}
+        offers = {each.offer.collection: each.offer for each in self._candidates}
         before = {row.collection: row for row in self._state.replicas()}
         rows: dict[BlobHash, ReplicaRow] = {}
         for collection in before.keys() | (removed & offers.keys()):
@@ -316,7 +312,7 @@ class Replicator:
 
     def _records_changed(self, changes: Sequence[Change]) -> None:
         found = {each.doc_id: each.document for each in changes if each.collection == PACKAGES}
-        if not found or not self._policy.rules:
+        if not found:
             return
         with self._lock:
             if self._changes is not None:
