@@ -10,6 +10,16 @@ from tests.lab.test_limits import pair
 SIZE = 600_000
 
 
+async def test_one_connection_is_enough_where_it_fills_the_queue_of_a_good_path(tmp_path: Path) -> None:
+    """Each further one would lose what is on its way at every outage."""
+    link = Link.both(rate_bits=10e6, delay_seconds=0.05, queue_bytes=125_000)
+    async with pair(tmp_path, link) as two:
+        blob = await two.offer(16 * SIZE)
+        await two.until_done(await two.fetch(blob))
+        log = (two.ship.data_dir / "daemon.log").read_text()
+    assert log.count("a peer has connected") == 1
+
+
 @pytest.mark.parametrize(
     ("rate_bits", "least", "most"),
     [

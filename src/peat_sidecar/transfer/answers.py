@@ -21,12 +21,12 @@ from peat_sidecar.transfer.sharing import until
 from peat_sidecar.wire import SIZE_BYTES, ErrorCode, Get, GetMany, encode_request, parse_size
 
 T = TypeVar("T")
-LONG_SECONDS = 0.1
+LONG_SECONDS = 0.04
 _GIVEN_UP = 0
 
 
 class Pace:
-    """How much is read before it is verified and kept: 25 to 100 ms worth, one group at least, since a
+    """How much is read before it is verified and kept: 10 to 40 ms worth, one group at least, since a
     break costs that much, and up to 1 MiB on a fast link, where that is fastest (64 KiB: 243 MB/s, 1 MiB:
     347).
     """

@@ -13,6 +13,8 @@ from peat_sidecar.ranges import GROUP_CHUNKS, ChunkRanges
 LEAST_CHUNKS = GROUP_CHUNKS
 MOST_CHUNKS = 1 << 15
 """32 MiB: a request for more would save nothing."""
+FIRST_CHUNKS = 128
+"""Of a part whose taker's rate is not known: one of many connections on 2 Mbit/s takes ten seconds for it."""
 FIRST_RATE = 256.0
 """Chunks a second, until it is known."""
 _GRACE_SECONDS = 2.0
@@ -50,8 +52,9 @@ class Part:
         elapsed = now - self.taken_at
         if now - max(self.came_at, self.taken_at) >= max(_GRACE_SECONDS, 4 * GROUP_CHUNKS / self.rate):
             return count(self.left) / 1e-3  # however fast it was before
-        is_slow = elapsed >= _GRACE_SECONDS and self.came < self.rate * elapsed / 2
-        rate = self.came / elapsed if is_slow else self.rate
+        came = self.came + GROUP_CHUNKS  # of which some may be here, which shows with the last of them
+        is_slow = elapsed >= _GRACE_SECONDS and came < self.rate * elapsed / 2
+        rate = came / elapsed if is_slow else self.rate
         return count(self.left) / max(rate, 1e-3)
 
 
@@ -91,7 +94,7 @@ class Division:
             return None
         if takers > 1:
             most = min(most, int(count(there) / (2 * takers)))
-        wanted = part_chunks(min((rate or FIRST_RATE) * seconds, most))
+        wanted = part_chunks(min(rate * seconds if rate else FIRST_CHUNKS, most))
         first = start // wanted * wanted
         begin, end = _first_from(there, first, rarest(there, maps))
         aligned = begin // wanted * wanted + wanted

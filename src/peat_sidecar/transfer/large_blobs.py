@@ -32,11 +32,21 @@ window is what holds it back.
 CONNECTIONS = 15
 LONG_SECONDS = 0.08
 """A round trip from which on more connections are tried."""
+_VERY_LONG_SECONDS = 0.3
+"""A round trip from which on they are tried at once: waiting for the first bytes would cost more."""
+_LARGE_WINDOW_BYTES = 160 << 10
+"""Less on its way after the first second may be all that the path takes, which shows a look later."""
+_QUEUED = 1.25
+"""Round trips so much longer than the shortest show a queue."""
+_QUEUED_VERY_LONG = 1.5
+"""The same where round trips are very long: it is empty again before connections that wait for packets to be
+repeated go on.
+"""
 FEW_PEERS = 2
 """At work at once, so many or fewer, for lost packets to say something about the path."""
 _FIRST_ADDED = 3
 """At once, where the path is long: what it can carry shows only after several round trips."""
-_LEAST_WINDOW_BYTES = 8 << 10
+_LEAST_WINDOW_BYTES = 10 << 10
 """On its way on each connection, for more to be added. With less, a lost packet is noticed by a time-out only
 (measured at 256 kbit/s, 600 ms and 2 % loss: two connections 83 % of the link, four 81 %, eight 77 %).
 """
@@ -229,16 +239,19 @@ class LargeBlobs:
         async with asyncio.TaskGroup() as group:
             extra: dict[int, asyncio.Task[None]] = {}
             group.create_task(self._shrink(extra), name="end connections")
-            wire = self._intake.progress.wire_bytes
-            was_long = self._is_long()
-            while self._intake.progress.wire_bytes - wire < _FIRST_BYTES:  # noqa: ASYNC110
-                await asyncio.sleep(_FIRST_LOOK_SECONDS)
-            if not was_long:
-                await asyncio.sleep(_FIRST_BURST_SECONDS)
             best, is_filled, is_trickle = 0.0, True, False
+            if self._round_trip() < _VERY_LONG_SECONDS:
+                wire = self._intake.progress.wire_bytes
+                while self._intake.progress.wire_bytes - wire < _FIRST_BYTES:  # noqa: ASYNC110
+                    await asyncio.sleep(_FIRST_LOOK_SECONDS)
+                await asyncio.sleep(_FIRST_BURST_SECONDS / 2)
+                came = self.came_bytes
+                await asyncio.sleep(_FIRST_BURST_SECONDS / 2)
+                rate = (self.came_bytes - came) / (_FIRST_BURST_SECONDS / 2)
+                is_filled = rate * self._round_trip() >= _LARGE_WINDOW_BYTES
             while True:
                 before, some = self.came_bytes, len(extra)
-                if is_filled and not is_trickle and self._is_long():
+                if is_filled and not is_trickle and self._is_long() and not self._is_full():
                     more = some + 1 if some or self._round_trip() < LONG_SECONDS else _FIRST_ADDED
                     free = [number for number in range(1, CONNECTIONS) if number not in extra]
                     for number in free[:more]:
@@ -275,6 +288,14 @@ class LargeBlobs:
         """
         is_lossy = self._connection.stats().lost_packets > 0 and len(self._board.maps) <= FEW_PEERS
         return self._round_trip() >= LONG_SECONDS or is_lossy
+
+    def _is_full(self) -> bool:
+        """A queue is filled on the way: each further connection would fall silent, or lose what it had of a
+        group at each outage.
+        """
+        shortest = self._round_trip()
+        queued = _QUEUED if shortest < _VERY_LONG_SECONDS else _QUEUED_VERY_LONG
+        return (self._connection.stats().rtt_seconds or 0.0) >= queued * shortest
 
     def _round_trip(self) -> float:
         """The shortest so far."""

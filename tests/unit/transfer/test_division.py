@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peat_sidecar.ranges import GROUP_CHUNKS, ChunkRanges
-from peat_sidecar.transfer.division import MOST_CHUNKS, Division, count, part_chunks, rarest
+from peat_sidecar.transfer.division import FIRST_CHUNKS, MOST_CHUNKS, Division, count, part_chunks, rarest
 
 ALL = ChunkRanges.all()
 
@@ -31,6 +31,12 @@ def test_a_part_takes_about_the_seconds_that_were_asked_for() -> None:
     assert part_chunks(4.0) == GROUP_CHUNKS
     assert part_chunks(4000.0) == 2048
     assert part_chunks(4e9) == MOST_CHUNKS
+
+
+def test_the_first_part_of_whose_rate_is_not_known_is_small() -> None:
+    part = division(1 << 14).take(ALL, None, 8.0, 0.0)
+    assert part is not None
+    assert count(part.left) == FIRST_CHUNKS
 
 
 def test_only_what_the_peer_holds_is_taken() -> None:
@@ -109,6 +115,13 @@ def test_what_is_nearly_done_is_left_alone() -> None:
     assert whole.take_over(ALL, 1000.0, 0.01) is None
 
 
+def test_a_group_that_is_on_its_way_is_no_silence() -> None:
+    whole = division(GROUP_CHUNKS)
+    assert whole.take(ALL, 10.0, 8.0, 0.0) is not None
+    assert whole.take_over(ALL, 10.0, 2.5) is None, "it is due since a moment only"
+    assert whole.take_over(ALL, 10.0, 10.0) is not None
+
+
 def test_nothing_is_taken_over_that_the_peer_lacks() -> None:
     whole = division(1024)
     whole.take(ALL, 1.0, 1000.0, 0.0)
@@ -160,7 +173,7 @@ def test_nothing_is_lost_whatever_happens(chunks: int, steps: list[tuple[str, in
 def test_one_that_was_fast_and_fell_silent_is_stuck() -> None:
     """Its mean rate would be good for long."""
     division = Division(ChunkRanges.of(0, 4096))
-    part = division.take(ChunkRanges.all(), None, 16.0, 0.0)
+    part = division.take(ChunkRanges.all(), 256.0, 16.0, 0.0)
     assert part is not None
     division.arrived(part, ChunkRanges.of(0, 4064), 0.1)
     assert division.take_over(ChunkRanges.all(), 1000.0, 1.0) is None
