@@ -15,4 +15,7 @@ class TransferClass(StrEnum):
     @property
     def rank(self) -> int:
         """0 for what goes first."""
-        return list(TransferClass).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {each: rank for rank, each in enumerate(TransferClass)}

@@ -32,6 +32,8 @@ LARGE_BYTES = 1 << 17
 """From here on Iroh's own loops over a whole read or write pay: a fetch takes a tenth less of the processor.
 """
 QUICK_BYTES_PER_SECOND = 1 << 19
+GATHER_SECONDS = 0.1
+LEAST_GATHER_SECONDS = 0.005
 _DRAIN_ROUNDS = 120
 GIVEN_UP = 0
 
@@ -89,6 +91,8 @@ class WatchedStream:
         self._traffic = traffic
         self._ahead = memoryview(b"")
         self._ended = False
+        self._arriving = self._came_at = 0.0
+        """Bytes per second at the last read, and when that was."""
         self._writes_quickly = False
         # Makers of errors, not errors: a kept error keeps its frames, those keep the stream, and Rust would
         # learn of the drop only when the garbage collector comes round.
@@ -120,6 +124,7 @@ class WatchedStream:
             data = await self._read_large(missing)
             return first + data if first else data
         while missing > 0:
+            await self._gather(missing)
             data = await self._fetch(min(max(missing, READ_AHEAD), READ_LIMIT))
             if not data:
                 raise StreamEnded(
@@ -151,6 +156,12 @@ class WatchedStream:
         await self._reading.interrupt()
         await self._quietly_stop(code)
 
+    async def _gather(self, missing: int) -> None:
+        """Leaves slow bytes time to come: each read costs, and one datagram is little."""
+        seconds = min(GATHER_SECONDS, missing / self._arriving) if self._arriving else 0.0
+        if seconds > LEAST_GATHER_SECONDS:
+            await asyncio.sleep(seconds)
+
     def _take(self, limit: int) -> bytes:
         data = bytes(self._ahead[:limit])
         self._ahead = self._ahead[limit:]
@@ -163,6 +174,9 @@ class WatchedStream:
             return b""
         data = await self._guard_read(self._receive.read(limit), None)
         self._ended = not data
+        now = asyncio.get_running_loop().time()
+        self._arriving = len(data) / max(now - self._came_at, 1e-6)
+        self._came_at = now
         return data
 
     async def _read_large(self, length: int) -> bytes:

@@ -8,16 +8,14 @@ import asyncio
 import random
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import InitVar, dataclass, field
-from functools import reduce
-from operator import or_
 
 from peat_sidecar.bao import Verified
 from peat_sidecar.errors import PeatError, Refused
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.blame import misnaming
+from peat_sidecar.transfer.crowd import Crowd
 from peat_sidecar.transfer.division import MOST_CHUNKS, WORTH_SECONDS, Division, Part
-from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.threads import in_thread, opened, to_its_end
 from peat_sidecar.transfer.wants import Want
@@ -26,10 +24,11 @@ OPEN_BLOBS = 8
 """Blobs at once, so that peers that lack some can work on others."""
 PART_SECONDS = 8.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
-SPREAD_PART_SECONDS = 1.0
+SPREAD_PART_SECONDS = 2.0
 """The same where others get the blob too: what they are at is not known, so it had better be little."""
-SPREAD_FIRST_RATE = 64.0
-"""Chunks a second that are expected there of a peer whose rate is not known: it serves several at once."""
+SPREAD_FIRST_SECONDS = 0.25
+SPREAD_LEAST_RATE = 32.0
+"""Chunks a second that are expected there of any peer: smaller parts are over before the next one is asked for."""
 SPREAD_WORTH_SECONDS = 5.0
 """What has to be gained there by taking over: most streams idle now and then, and links are shared."""
 
@@ -73,8 +72,8 @@ class Board:
     """Others may be getting the same: parts begin anywhere, and are small once several peers are at work.
     Else they come in order.
     """
-    maps: list[LiveMaps] = field(default_factory=list)
-    """Of the peers that are at work: what few of them hold is taken first."""
+    crowd: Crowd = field(default_factory=Crowd)
+    """The peers that are at work: what few of them hold is taken first."""
     takers: int = 0
     """How many streams take parts."""
     fault: PeatError | None = None
@@ -85,6 +84,8 @@ class Board:
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _deferred: dict[Want, ChunkRanges] = field(default_factory=dict)
     """Put away, since nobody was at them, and what they lack; taken up by whom holds some of it."""
+    _began: float = 0.0
+    """When the first part was taken."""
     _opened: int = 0
     """So many times."""
     _drained: bool = False
@@ -116,11 +117,14 @@ class Board:
             )
         return ""
 
-    def may_have(self, held: Held) -> bool:
-        """Whether `take` may find something."""
+    def may_have(self, held: Held, *, over: bool = True) -> bool:
+        """Whether `take` may find something; `over`: also what others are at."""
         return (
             not self._drained
-            or any(each.division.free & held(each.want) or each.division.parts for each in self._coming)
+            or any(
+                each.division.free & held(each.want) or (over and each.division.parts)
+                for each in self._coming
+            )
             or any(held(each) & lacking for each, lacking in self._deferred.items())
         )
 
@@ -131,9 +135,12 @@ class Board:
         most_bytes: int | None = None,
         *,
         peer: Hashable = None,
+        over: bool = True,
     ) -> Taken | None:
         """A part that a peer holds; None when there is none for it now. `rate` is in chunks a second,
-        None before it is known. Raises what ends the whole fetch."""
+        None before it is known; `over`: what others are slow at may be taken over. Raises what ends the whole
+        fetch.
+        """
         most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
         now = asyncio.get_running_loop().time()
         while True:
@@ -143,42 +150,44 @@ class Board:
                 start = random.randrange(chunk_count(coming.want.size)) if self.spread else 0
                 part = coming.division.take(
                     held(coming.want),
-                    rate or (SPREAD_FIRST_RATE if self.spread else None),
-                    SPREAD_PART_SECONDS if self._is_crowded else PART_SECONDS,
+                    max(rate or 0.0, SPREAD_LEAST_RATE) if self.spread else rate,
+                    self._part_seconds(now),
                     now,
                     start=start,
-                    maps=self._maps_of(coming.want),
+                    maps=self.crowd.maps_of(coming.want),
                     takers=max(1, self.takers),
                     most=most,
                     peer=peer,
                 )
                 if part is not None:
                     return _take(coming, part)
+            if self._drained and not self._deferred:
+                break
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
-        worth = SPREAD_WORTH_SECONDS if self._is_crowded else WORTH_SECONDS
+        if not over:
+            return None
+        worth = SPREAD_WORTH_SECONDS if self.is_crowded else WORTH_SECONDS
         for coming in self._coming:
             part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most, peer=peer)
             if part is not None:
                 return _take(coming, part)
         return None
 
-    def covered(self, want: Want, rate: float) -> ChunkRanges:
-        """What partial holders have of a blob, where all of them together bring more than so many chunks a
-        second.
+    def _part_seconds(self, now: float) -> float:
+        """Of who else gets the blob nothing is known at first, and what a seed is asked for until then others
+        may ask it for as well.
         """
-        there = [each for each in self.maps if want.hash in each]
-        if sum(each.chunks_per_second() for each in there) <= rate:
-            return ChunkRanges.none()
-        return reduce(or_, self._maps_of(want), ChunkRanges.none())
+        if not self.spread:
+            return PART_SECONDS
+        self._began = self._began or now
+        longest = SPREAD_PART_SECONDS if self.is_crowded else PART_SECONDS
+        return min(max((now - self._began) / 2, SPREAD_FIRST_SECONDS), longest)
 
     @property
-    def _is_crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Several peers are at work, and others take from them too."""
-        return self.spread and len(self.maps) > 1
-
-    def _maps_of(self, want: Want) -> list[ChunkRanges]:
-        return [held for each in self.maps if (held := each.get(want.hash)) is not None]
+        return self.spread and len(self.crowd) > 1
 
     async def write(self, taken: Taken, run: Verified) -> None:
         """Keeps a verified run of a part; one of a blob that is whole already is left. A cancel takes effect

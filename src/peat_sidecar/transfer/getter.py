@@ -21,6 +21,7 @@ from peat_sidecar.transfer.answers import asking
 from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.collections import stored_package
+from peat_sidecar.transfer.crowd import Crowd
 from peat_sidecar.transfer.holdings import holdings
 from peat_sidecar.transfer.intake import LEAST_PART_BYTES, Intake
 from peat_sidecar.transfer.package_listing import (
@@ -213,7 +214,7 @@ class Getter:
             await self._tries.first(sources, progress, small)
         large = [want for want in await asyncio.to_thread(self._lacking, wants) if not want.is_small]
         if large:
-            board = Board(self._store, large, progress, spread=sources.spread)
+            board = Board(self._store, large, progress, spread=sources.spread, crowd=Crowd(self._tries.own))
             try:
                 await self._tries.all(sources, board, intake)
             finally:
