@@ -2,12 +2,15 @@
 #
 #   PYTHON=python3.12 make setup    with another Python (3.11 or later)
 #   make test TESTS=tests/unit      a part of the tests
+#   make test JOBS=0                one after another, in one process
 #   make bench BENCH="--size 100M --rounds 1"
 #   make bench-lab BENCH="--quick --only lossy,swarm"
 #   make lab LAB="ship:rate=256k,delay=300ms,loss=2% shore"
 
 PYTHON ?= python3
 TESTS  ?=
+# More than there are cores: many tests wait, for links that are slow and for programs that start.
+JOBS   ?= 4
 BENCH  ?=
 
 VENV   := .venv
@@ -43,7 +46,7 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	@$(BIN)/python tools/system_packages.py test
-	@$(BIN)/python -m pytest -p tools.no_skips $(TESTS)
+	@$(BIN)/python -m pytest -p tools.no_skips -n $(JOBS) --dist loadfile $(TESTS)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check $(CHECKED)

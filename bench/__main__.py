@@ -21,11 +21,14 @@ from pathlib import Path
 from rich.console import Console
 from tests.support.real_files import real_file
 
+from bench.collecting import collecting_rows
 from bench.fetching import fetch_rows, serve_rows
 from bench.importing import export_rows, import_rows
+from bench.in_place import in_place_rows
 from bench.measurement import Report, parse_size, size_text, some_of
 from bench.mesh import mesh_rows
 from bench.records import record_rows
+from bench.registry import registry_rows
 from bench.setting import Content, Setting
 from bench.small import idle_rows, small_blob_rows
 from bench.wire_cost import wire_rows
@@ -35,6 +38,8 @@ _SIZED: dict[str, Callable[[Setting, Content], Awaitable[None]]] = {
     "serve": serve_rows,
     "import": import_rows,
     "export": export_rows,
+    "registry": registry_rows,
+    "in-place": in_place_rows,
 }
 """Rows that are measured for every size."""
 _UNSIZED: dict[str, Callable[[Setting], Awaitable[None]]] = {
@@ -43,6 +48,7 @@ _UNSIZED: dict[str, Callable[[Setting], Awaitable[None]]] = {
     "wire": wire_rows,
     "records": record_rows,
     "mesh": mesh_rows,
+    "collecting": collecting_rows,
 }
 
 

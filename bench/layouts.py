@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,13 @@ _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}
+
+
+def layers_of(content: mmap, count: int) -> Iterator[bytes]:
+    """The content in layers of the same size, but for the last."""
+    size = -(-len(content) // count)
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
 
 
 def write_layout(directory: Path, layers: Iterable[bytes]) -> None:

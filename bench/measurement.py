@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 MEGABYTE = 1_000_000
+MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,19 @@ async def interleaved(
             seconds[name].append(taken)
             console.print(f"  round {turn + 1}, {name}: {taken:.2f} s", highlight=False)
     return seconds
+
+
+async def side_by_side(
+    rounds: int,
+    subject: str,
+    ours: Callable[[], Awaitable[float]],
+    theirs: Callable[[], Awaitable[float]],
+    console: Console,
+) -> tuple[list[float], list[float]]:
+    """Seconds of ours and of a peer's, one figure a round."""
+    contestants = {f"{subject}, ours": ours, f"{subject}, beside it": theirs}
+    first, second = (await interleaved(rounds, contestants, console)).values()
+    return first, second
 
 
 def rate(size_bytes: int, seconds: Sequence[float]) -> str:

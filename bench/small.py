@@ -9,7 +9,7 @@ from tests.support.real_files import real_bytes
 from tools.sidecar import Sidecar
 
 from bench.layouts import write_layout
-from bench.measurement import limit_row
+from bench.measurement import MEBIBYTE, limit_row
 from bench.setting import Setting
 
 _BLOBS = 1000
@@ -17,7 +17,6 @@ _BLOB_BYTES = 4096
 _FETCH_LIMIT_SECONDS = 3
 _IDLE_LIMIT_MIB = 100
 _IDLE_SECONDS = 10
-_MEBIBYTE = 1 << 20
 
 
 async def small_blob_rows(setting: Setting) -> None:
@@ -54,7 +53,7 @@ async def idle_rows(setting: Setting) -> None:
     setting.report.add(
         limit_row(
             "memory of an idle sidecar",
-            resident / _MEBIBYTE,
+            resident / MEBIBYTE,
             "MiB",
             under=_IDLE_LIMIT_MIB,
             beside=f"{share:.2%} of a core",

@@ -32,6 +32,12 @@ class Metrics:
             ("method", "code"),
             registry=self._registry,
         )
+        self.registry_requests = Counter(
+            f"{_PREFIX}registry_requests",
+            "Requests to the registry endpoint that have ended, by what they were for and class of status.",
+            ("kind", "status"),
+            registry=self._registry,
+        )
         self._registry.register(self)
 
     def gauge(self, name: str, help: str, read: Read) -> None:

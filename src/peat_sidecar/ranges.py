@@ -81,6 +81,13 @@ class ChunkRanges:
     def __contains__(self, chunk: int) -> bool:
         return bisect_right(self.boundaries, chunk) % 2 == 1
 
+    def end_of_run(self, chunk: int) -> int | None:
+        """The first chunk from that one on that is not in; None: all further ones are."""
+        at = bisect_right(self.boundaries, chunk)
+        if at % 2 == 0:
+            return chunk
+        return self.boundaries[at] if at < len(self.boundaries) else None
+
     def __or__(self, other: Self) -> Self:
         return type(self)(_merge(self.boundaries, other.boundaries, _OR))
 

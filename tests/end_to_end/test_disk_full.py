@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.images import build_image
 from tests.support.real_files import real_bytes
+from tests.support.stored_packages import bring
 from tests.support.verified_pieces import tree_of, verified_pieces
 from tests.unit.store.test_recovery import add_package
 
@@ -21,7 +22,7 @@ from peat_sidecar.ids import Digest
 from peat_sidecar.oci import ArchiveTarget, LayoutSource, LayoutTarget, Target
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Importer, Progress
+from peat_sidecar.transfer import Exporter, Importer, Progress, remove_package
 
 SIZE = 24 << 20
 DATA = real_bytes(5_000_000)
@@ -150,6 +151,27 @@ def test_bringing_in(small: Path, work: Callable[[Store, Filler, int], None]) ->
     assert failed >= (1 if work is link_file else 5)
     with Store.open(small / "data") as store:
         _check(store, kept.hash, KEPT)
+
+
+def test_room_can_be_made_on_a_full_disk(small: Path) -> None:
+    """A package is removed, and what nothing needs is deleted, where not a byte can be written."""
+    filler = Filler(small)
+    with Store.open(small / "data") as store:
+        bring(store, "kept:v1", KEPT)
+        bring(store, "removed:v1", DATA)
+        orphan = store.put(real_bytes(2_000_000, skip_bytes=9_000_000))
+        filler.leave(0)
+        assert store.discard([orphan.hash]).bytes == 2_000_000
+        filler.leave(0)
+        assert remove_package(store, "removed:v1").deleted_bytes > len(DATA)
+        assert store.usage().free_bytes > 4_500_000
+        listed = (store.directory / "index.json").read_text()
+        assert "kept:v1" in listed
+        assert "removed:v1" not in listed
+        filler.clear()
+    with Store.open(small / "data") as store:
+        assert [each.reference for each in store.packages()] == ["kept:v1"]
+        assert store.find(HASH) is None
 
 
 def test_packages(small: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.support.daemon import RunningDaemon, daemon
+from tests.support.images import ImageLayout, machine_files
 from tests.support.real_files import real_bytes
-from tests.support.registry import free_port
+from tests.support.registry import free_port, skopeo_pull, skopeo_push
 from tests.support.registry_client import RegistryClient, code_of, digest_of, encoded, registry_http
 
 TOKEN = "t" * 32
@@ -115,3 +116,68 @@ def test_a_disk_without_room_for_a_manifest(tmp_path: Path, token: Path, small: 
         filler.unlink()
         assert client.put_manifest(raw, "v1").status_code == 201
         assert client.get("v1").content == raw
+
+
+@pytest.mark.parametrize("way", ["one request", "last bytes", "nothing left to send", "another tag"])
+def test_a_disk_without_room_at_the_end_of_a_push(tmp_path: Path, token: Path, small: Path, way: str) -> None:
+    """The same request goes through when there is room again."""
+    data = DATA[:6_000_000]
+    digest = digest_of(data)
+    with daemon(small / "data", **push_options(token)) as running, client_of(running) as http:
+        client = RegistryClient(http, "app")
+        document = client.image()
+        client.push_manifest(document, "v1")
+        begun = client.begin()
+
+        def ask() -> httpx.Response:
+            if way == "one request":
+                return client.ask("POST", "blobs/uploads/", params={"digest": digest}, content=data)
+            if way == "another tag":
+                return client.put_manifest(encoded(document), "v2")
+            offset = int(client.follow("GET", begun).headers["Range"].removeprefix("0-")) + 1
+            rest = data[offset:] if offset > 1 else data
+            return client.follow("PUT", begun, params={"digest": digest}, content=rest)
+
+        if way == "last bytes":
+            client.follow("PATCH", begun, content=data[:2_000_000])
+        if way == "nothing left to send":
+            client.follow("PATCH", begun, content=data)
+        filler = fill(small, 0)
+        refused = ask()
+        assert (refused.status_code, code_of(refused)) == (507, "UNKNOWN")
+        assert client.get("v1").status_code == 200, "it goes on"
+        filler.unlink()
+        assert ask().status_code == 201
+        if way != "another tag":
+            assert client.ask("GET", f"blobs/{digest}").content == data
+        else:
+            assert client.get("v2").content == encoded(document)
+
+
+def received_bytes(running: RunningDaemon) -> int:
+    """By its metrics."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(running.socket))) as http:
+        text = http.get("http://localhost/metrics").text
+    return int(float(text.partition("\npeat_sidecar_registry_received_bytes_total ")[2].split()[0]))
+
+
+def test_skopeo_goes_on_after_kill_9(tmp_path: Path, token: Path) -> None:
+    """What was whole before the kill is not sent again."""
+    layout = ImageLayout(tmp_path / "image")
+    layers = [layout.layer(3_000_000, machine_files(number * 40)) for number in range(6)]
+    layout.tag(layout.image(layers), "v1")
+    total = sum(layer["size"] for layer in layers)
+    port, credentials = free_port(), ("--dest-creds", f"token:{TOKEN}")
+    place = f"127.0.0.1:{port}/app:v1"
+    with daemon(tmp_path / "data", **push_options(token, port)) as running, client_of(running) as http:
+        client = RegistryClient(http, "app")
+        for layer in layers[:3]:
+            data = layout.path(layer["digest"]).read_bytes()
+            assert client.push_blob(data) == layer["digest"]
+        at = client.begin()
+        client.follow("PATCH", at, content=layout.path(layers[3]["digest"]).read_bytes()[:1_000_000])
+        running.stop(signal.SIGKILL)
+    with daemon(tmp_path / "data", **push_options(token, port)) as running:
+        skopeo_push(layout.directory, "v1", place, *credentials)
+        assert received_bytes(running) < total - sum(layer["size"] for layer in layers[:3]) + 100_000
+        skopeo_pull(place, tmp_path / "pulled", "v1")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from peat_sidecar.transfer.holdings import holdings
 from peat_sidecar.wire import ALPN
 from tests.support.aster_peer import AsterError, AsterPeer
 from tests.support.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from tests.support.mesh_nodes import put_image
 from tests.support.networks import network
 from tests.support.nodes import Node, bounded, content, put_package, sha256_of, start_node, until
 from tests.support.real_files import real_bytes
@@ -187,3 +188,16 @@ async def test_a_corrupt_blob_of_ours_is_refused_by_the_rust_getter(both: Both) 
         await both.rust.get(both.ours.address, info.hash)
     held = await both.rust.held(info.hash)
     assert held.status != "complete"
+
+
+async def test_what_is_not_for_peers_is_not_given_to_a_rust_node(both: Both) -> None:
+    """Nor told: what our registry's clients pushed without naming a registry stays here."""
+    package = put_image(both.ours.store, [LARGE])
+    both.ours.store.remove_package(package.root.digest)
+    both.ours.store.add_package(replace(package, reference="localhost/team/app:v1"))
+    with pytest.raises(AsterError):
+        await both.rust.get(both.ours.address, LARGE_HASH)
+    with pytest.raises(AsterError):
+        await both.rust.get_collection(both.ours.address, package.collection)
+    both.ours.store.add_package(replace(package, reference="registry.example/team/app:v1"))
+    assert (await both.rust.get(both.ours.address, LARGE_HASH)).size == len(LARGE)

@@ -1,8 +1,10 @@
 """Real clients against the registry endpoint: what is pushed with one is what is pulled with another."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 from peat_sidecar.confined import Directory
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.oci import Credentials, LayoutSource, RegistryOptions, RegistrySource, RegistryTarget
+from tests.support.containerd import running_containerd
 from tests.support.daemon import RunningDaemon, daemon
 from tests.support.images import build_image, build_zoo
 from tests.support.packages_by_hand import copy_package, layout_package, read_package
@@ -34,7 +37,6 @@ CREDENTIALS = f"token:{TOKEN}"
 LAYOUT_KINDS = ["image", "no-layers", "zarf", "artifact", "multi", "foreign"]
 """What skopeo 1.9 can name in a layout."""
 _WAIT_SECONDS = 120
-_START_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,16 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         yield Ground(running, directory / "zoo", made, directory / "image")
 
 
-def run(*command: str | Path) -> str:
+def run(*command: str | Path, **variables: str) -> str:
     """What it prints; an error carries what it says."""
     require(str(command[0]), str(command[0]))
     done = subprocess.run(
-        [str(each) for each in command], capture_output=True, text=True, timeout=_WAIT_SECONDS, check=False
+        [str(each) for each in command],
+        capture_output=True,
+        text=True,
+        timeout=_WAIT_SECONDS,
+        check=False,
+        env=os.environ | variables,
     )
     assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
     return done.stdout
@@ -133,38 +140,41 @@ def test_podman_and_buildah(ground: Ground, tmp_path: Path, storage: Path, trust
 
 @pytest.fixture
 def containerd(tmp_path: Path) -> Iterator[Path]:
-    """The socket of one without its CRI plugin."""
-    require("containerd", "containerd")
-    config, socket = tmp_path / "config.toml", tmp_path / "containerd.sock"
-    config.write_text(
-        f'version = 2\nroot = "{tmp_path}/root"\nstate = "{tmp_path}/state"\n'
-        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-        f'[grpc]\naddress = "{socket}"\n'
-    )
-    with (tmp_path / "containerd.log").open("wb") as log:
-        process = subprocess.Popen(["containerd", "--config", str(config)], stdout=log, stderr=log)
-    try:
-        end = time.monotonic() + _START_SECONDS
-        while not socket.exists():
-            assert process.poll() is None, (tmp_path / "containerd.log").read_text()
-            assert time.monotonic() < end, (tmp_path / "containerd.log").read_text()
-            time.sleep(0.05)
+    """The socket of one, whose root is beside it."""
+    with running_containerd(tmp_path) as socket:
         yield socket
-    finally:
-        process.terminate()
-        process.wait(_START_SECONDS)
+
+
+def mirror_config(client: str, address: str, folder: Path, registry: str) -> None:
+    """Has the client told to ask the sidecar first."""
+    run(
+        *(Path(sys.executable).parent / "peat-sidecar", "mirror-config", client, "--write"),
+        *("--dir", folder, "--registry", registry, "--endpoint", f"http://{address}"),
+    )
+
+
+@pytest.mark.parametrize("program", ["podman", "skopeo"])
+def test_podman_and_skopeo_through_their_mirror(
+    ground: Ground, tmp_path: Path, storage: Path, trust: str, program: str
+) -> None:
+    """What the registry itself, which does not exist, would be asked for."""
+    skopeo_push(ground.image, "v1", f"{ground.address}/a.invalid/team/app:v1", "--dest-creds", CREDENTIALS)
+    mirror_config("podman", ground.address, tmp_path / "conf", "a.invalid")
+    (configured,) = (tmp_path / "conf").iterdir()
+    name = "a.invalid/team/app:v1"
+    if program == "skopeo":
+        skopeo("--registries-conf", str(configured), "copy", f"docker://{name}", f"oci:{tmp_path}/pulled:v1")
+        return
+    variables = {"CONTAINERS_REGISTRIES_CONF": str(configured)}
+    run(*engine("podman", storage), "pull", trust, name, **variables)
+    assert name in run(*engine("podman", storage), "images", "--format", "{{.Repository}}:{{.Tag}}")
 
 
 def test_containerd_through_its_mirror(ground: Ground, tmp_path: Path, containerd: Path) -> None:
     """It asks for docker.io with `?ns=`, and gets what was pushed for that registry."""
     place = f"{ground.address}/docker.io/library/app:v1"
     skopeo_push(ground.image, "v1", place, "--dest-creds", CREDENTIALS)
-    hosts = tmp_path / "hosts" / "docker.io"
-    hosts.mkdir(parents=True)
-    (hosts / "hosts.toml").write_text(
-        'server = "https://registry.invalid"\n'
-        f'[host."http://{ground.address}"]\ncapabilities = ["pull", "resolve"]\n'
-    )
+    mirror_config("containerd", ground.address, tmp_path / "hosts", "docker.io")
     ctr = ["ctr", "--address", containerd, "images"]
     reference = "docker.io/library/app:v1"
     run(*ctr, "pull", "--snapshotter", "native", "--hosts-dir", tmp_path / "hosts", reference)
@@ -185,12 +195,12 @@ def test_what_is_pushed_is_a_package_of_the_node(ground: Ground) -> None:
 
 
 def test_what_is_pushed_is_told_to_the_mesh(ground: Ground) -> None:
-    skopeo_push(ground.zoo, "image", f"{ground.address}/told/app:v1", "--dest-creds", CREDENTIALS)
+    skopeo_push(ground.zoo, "image", f"{ground.address}/a.example/told:v1", "--dest-creds", CREDENTIALS)
     transport = httpx.HTTPTransport(uds=str(ground.daemon.socket))
     with httpx.Client(transport=transport, base_url="http://localhost") as client:
         end = time.monotonic() + _WAIT_SECONDS
         told: list[str] = []
-        while not any("localhost/told/app:v1" in each for each in told):
+        while not any("a.example/told:v1" in each for each in told):
             assert time.monotonic() < end, told
             answer = client.post(
                 "/peat.sidecar.v1.PeatSidecar/ListDocuments", json={"collection": "packages"}

@@ -18,8 +18,10 @@ from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.arrivals import Arrivals
 from peat_sidecar.mesh.offers import Offers
+from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Platforms, Policy
 from peat_sidecar.mesh.providers import Providers
+from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.registry_exports import RegistryExports
 from peat_sidecar.mesh.replicator import Replicator
 from peat_sidecar.mesh.trust import Trust
@@ -31,7 +33,7 @@ from peat_sidecar.rate import Limits
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Disk, Store, StoredPackage
-from peat_sidecar.transfer import Exporter, Getter, Limiter, Provider, Shaper, Transfers
+from peat_sidecar.transfer import Clearance, Exporter, Getter, Limiter, Provider, Shaper, Transfers
 from tests.support.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, encoded
 from tests.support.manual_time import ManualTime
 from tests.support.networks import Network, address_of, everyone, network
@@ -92,6 +94,7 @@ class Parts:
     providers: Providers
     offers: Offers
     limiter: Limiter
+    pins: Pins
     tasks: list[asyncio.Task[None]]
 
 
@@ -107,6 +110,7 @@ class MeshNode:
     rules: Sequence[ReplicateRule] = ()
     platforms: Sequence[str] = ("linux/amd64",)
     quota_bytes: int = 0
+    share: Sequence[str] = ()
     disk: Disk | None = None
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     peers: LinkedPeers = field(default_factory=LinkedPeers)
@@ -172,12 +176,28 @@ class MeshNode:
             sleep=self.time.sleep,
         )
         limiter.on_change(wants.limits_changed)
-        policy = Policy(self.rules, platforms)
+        policy, pins = Policy(self.rules, platforms), Pins(state)
         replicator = Replicator(
-            policy, records, wants, store, state, trust, quota_bytes=self.quota_bytes, sleep=_at_once
+            policy,
+            records,
+            wants,
+            store,
+            state,
+            trust,
+            pins=pins,
+            quota=Quota(self.quota_bytes),
+            sleep=_at_once,
         )
         announcer = Announcer(
-            self.name, records, store, state, offers, wants=wants, exports=exports, sleep=_at_once
+            self.name,
+            records,
+            store,
+            state,
+            offers,
+            wants=wants,
+            exports=exports,
+            shares=Clearance(store, self.share).shares_package,
+            sleep=_at_once,
         )
         loops = (wants.run(), replicator.run(), announcer.run(), exports.run())
         tasks = [asyncio.create_task(each) for each in loops]
@@ -194,6 +214,7 @@ class MeshNode:
             providers,
             offers,
             limiter,
+            pins,
             tasks,
         )
 

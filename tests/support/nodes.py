@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ from peat_sidecar.net import Endpoint, Pool
 from peat_sidecar.packages import Descriptor, collection_names, layout_files, parse_manifest
 from peat_sidecar.packages import assemble as assemble_package
 from peat_sidecar.store import Store, StoredPackage
-from peat_sidecar.transfer import Getter, Patience, Provider, Shaper
+from peat_sidecar.transfer import Clearance, Getter, Patience, Provider, Shaper
 from peat_sidecar.wire import Collection, encode_collection
 from tests.support.networks import Network, address_of, everyone, network
 
@@ -65,25 +65,28 @@ class OpenPeers(Peers):
         return everyone(peer, alpn)
 
 
-async def start_node(store: Store, made: Network, *, stall_seconds: float = 5.0) -> Node:
+async def start_node(
+    store: Store, made: Network, *, stall_seconds: float = 5.0, share: Sequence[str] = ()
+) -> Node:
     peers = OpenPeers()
     endpoint = await made.endpoint(stall_seconds=stall_seconds)
     pool = Pool(endpoint)
     shaper = Shaper()
-    provider = Provider(store, shaper)
-    getter = Getter(store, pool, patience=hasty, shaper=shaper)
+    clearance = Clearance(store, share)
+    provider = Provider(store, shaper, clearance.clears)
+    getter = Getter(store, pool, patience=hasty, shaper=shaper, clearance=clearance)
     serving = asyncio.create_task(peers.run(endpoint, pool, provider))
     return Node(store, endpoint, pool, provider, getter, peers, shaper, serving)
 
 
 @contextlib.asynccontextmanager
 async def two_nodes(
-    directory: Path, kind: str = "memory", *, stall_seconds: float = 5.0
+    directory: Path, kind: str = "memory", *, stall_seconds: float = 5.0, share: Sequence[str] = ()
 ) -> AsyncIterator[tuple[Node, Node, Network]]:
-    """A providing node and a getting one."""
+    """A providing node, which shares what it is told to, and a getting one."""
     async with network(kind) as made:
         with Store.open(directory / "provider") as one, Store.open(directory / "getter") as other:
-            provider = await start_node(one, made, stall_seconds=stall_seconds)
+            provider = await start_node(one, made, stall_seconds=stall_seconds, share=share)
             getter = await start_node(other, made, stall_seconds=stall_seconds)
             try:
                 yield provider, getter, made

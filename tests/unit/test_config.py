@@ -184,7 +184,6 @@ def test_rules_from_a_file_a_variable_and_options(monkeypatch: pytest.MonkeyPatc
         ({"discover_dns": "peers"}, "port"),
         ({"replicate": "a/*,clas=high"}, "no part of a rule"),
         ({"replicate": "a/*,class=urgent"}, "class"),
-        ({"quota_bytes": -1}, "quota-bytes"),
         ({"class_share": 0.6}, "class-share"),
     ],
 )
@@ -223,3 +222,32 @@ def test_limits_that_are_none(options: dict[str, object], said: str) -> None:
     settings = load_settings(options)
     with pytest.raises(ConfigError, match=said):
         limits_of(settings)
+
+
+def test_upstreams(tmp_path: Path) -> None:
+    texts = "docker.io, registry.example:5000=http://127.0.0.1:5001/ upstream-first"
+    settings = load_settings({"upstreams": texts, "registry_default": "docker.io"})
+    assert [(each.registry, each.url, each.order) for each in settings.upstreams] == [
+        ("docker.io", "", "mesh-first"),
+        ("registry.example:5000", "http://127.0.0.1:5001", "upstream-first"),
+    ]
+    file = tmp_path / "peat.toml"
+    file.write_text('upstreams = ["docker.io", {registry = "a.example", order = "upstream-first"}]')
+    assert len(load_settings(config_file=file).upstreams) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.example/team",
+        "a.example=ftp://a",
+        "a.example=https://a/b",
+        "a.example first",
+        "a b c",
+        "=https://a",
+        "a.example=https://u:p@a",
+    ],
+)
+def test_bad_upstreams(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"one looks like registry\.example"):
+        load_settings({"upstreams": text})

@@ -31,8 +31,10 @@ from peat_sidecar.app.process import (
     keep_going,
     leave_soon,
     raise_file_limit,
+    share_arenas,
     spare_the_collector,
 )
+from peat_sidecar.app.upstreams import count_upstreams, pull_through_of
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.config import Settings
 from peat_sidecar.confined import Roots
@@ -43,11 +45,11 @@ from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import IrohEndpoint, Pool, watch_network
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
-from peat_sidecar.registry import drop_abandoned, open_registry
+from peat_sidecar.registry import Mirroring, count_requests, drop_abandoned, open_registry
 from peat_sidecar.rpc import Application, Node, NodePhase, Parts, open_listeners
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Provider, Shaper, Transfers
+from peat_sidecar.transfer import Clearance, Exporter, Getter, Importer, Limiter, Provider, Shaper, Transfers
 from peat_sidecar.wire import ALPN, MESH_ALPN
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +57,7 @@ _log = structlog.get_logger(__name__)
 
 def serve(settings: Settings) -> None:
     """Runs the daemon in this process until SIGTERM or SIGINT."""
+    share_arenas()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
         leave_soon()
@@ -142,7 +145,8 @@ class _Daemon:
         await asyncio.to_thread(keep_bans, peers, records)
         limiter = Limiter(shaper, state, limits_of(settings))
         endpoint.on_connection = shaper.watch
-        provider, transfers = Provider(store, shaper), Transfers()
+        clearance = Clearance(store, settings.share)
+        provider, transfers = Provider(store, shaper, clearance.clears), Transfers()
         stack.push_async_callback(transfers.close)
         ground = Ground(
             settings=settings,
@@ -155,7 +159,8 @@ class _Daemon:
             transfers=transfers,
             importer=Importer(store),
             exporter=Exporter(store),
-            getter=Getter(store, pool, shaper=shaper),
+            getter=Getter(store, pool, shaper=shaper, clearance=clearance),
+            clearance=clearance,
             limiter=limiter,
             registries=_registries(settings),
             agent_id=agent_id,
@@ -163,6 +168,9 @@ class _Daemon:
         )
         mesh = Mesh(ground)
         stack.push_async_callback(mesh.close)
+        pulls, metrics = pull_through_of(ground), _metrics(provider, shaper)
+        stack.push_async_callback(pulls.close)
+        count_upstreams(metrics, pulls)
         parts = Parts(
             node=Node(endpoint, version("peat-sidecar"), agent_id),
             store=store,
@@ -175,13 +183,16 @@ class _Daemon:
             import_roots=Roots(settings.import_roots, option="--import-root"),
             export_roots=Roots(settings.export_roots, option="--export-root"),
             registries=ground.registries,
-            metrics=_metrics(provider, shaper),
+            metrics=metrics,
+            state=state,
             records=records,
             syncer=syncer,
             trust=trust,
             providers=mesh.providers,
             wants=mesh.wants,
             replicator=mesh.replicator,
+            pins=mesh.pins,
+            collector=mesh.collector,
             exports=mesh.exports,
             watchers=mesh.watchers,
             app_id=settings.app_id if formation is not None else "",
@@ -190,9 +201,11 @@ class _Daemon:
         listeners = open_listeners(application.app, settings)
         for listener in listeners:
             stack.callback(listener.close)
-        registry = await asyncio.to_thread(open_registry, store, settings)
+        elsewhere = Mirroring(mesh.on_demand, pulls, settings.registry_default)
+        registry = await asyncio.to_thread(open_registry, store, settings, elsewhere)
         for listener in registry:
             stack.callback(listener.close)
+        count_requests(registry, parts.metrics)
         return cls(parts, application, endpoint, pool, provider, mesh, listeners, registry)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:

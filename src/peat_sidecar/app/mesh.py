@@ -22,13 +22,19 @@ from peat_sidecar.mesh import (
     AgentWatcher,
     Announcer,
     Arrivals,
+    Collector,
     Formation,
+    KnownDocuments,
+    KnownPackages,
     LayoutWatcher,
     Offers,
+    OnDemand,
     Peers,
+    Pins,
     Platforms,
     Policy,
     Providers,
+    Quota,
     RegistryExports,
     RegistryPattern,
     RegistryWatcher,
@@ -55,7 +61,7 @@ from peat_sidecar.rate import (
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.state import State
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Transfers
+from peat_sidecar.transfer import Clearance, Exporter, Getter, Importer, Limiter, Transfers
 from peat_sidecar.wire import parse_peer
 
 Run = Callable[[], Coroutine[Any, Any, None]]
@@ -165,6 +171,14 @@ def limits_of(settings: Settings) -> Limits:
         raise ConfigError(f"limits (--limit-up, --budget and so on): {error}") from None
 
 
+def quota_of(settings: Settings) -> Quota:
+    """What the settings say. `ConfigError` when it is none."""
+    try:
+        return Quota.parse(settings.quota)
+    except ConfigError as error:
+        raise ConfigError(f"quota (--quota, PEAT_SIDECAR_QUOTA): {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What the mesh stands on."""
@@ -180,6 +194,7 @@ class Ground:
     importer: Importer
     exporter: Exporter
     getter: Getter
+    clearance: Clearance
     limiter: Limiter
     registries: RegistryOptions
     agent_id: str
@@ -221,6 +236,7 @@ class Mesh:
             approve_above=lambda: ground.limiter.limits.budgets.approve_above,
         )
         ground.limiter.on_change(self.wants.limits_changed)
+        self.pins = Pins(state)
         self.replicator = Replicator(
             policy,
             records,
@@ -228,8 +244,10 @@ class Mesh:
             store,
             state,
             ground.trust,
-            quota_bytes=settings.quota_bytes,
+            pins=self.pins,
+            quota=quota_of(settings),
         )
+        self.collector = Collector(store, state, self.wants)
         self._announcer = Announcer(
             ground.agent_id,
             records,
@@ -239,6 +257,20 @@ class Mesh:
             wants=self.wants,
             exports=self.exports,
             sources=_sources(settings),
+            shares=ground.clearance.shares_package,
+        )
+        self._known = KnownPackages(records, ground.trust, ground.agent_id)
+        self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
+        self.on_demand = OnDemand(
+            ground.agent_id,
+            self._known,
+            self._documents,
+            offers=offers,
+            providers=self.providers,
+            wants=self.wants,
+            store=store,
+            getter=ground.getter,
+            wait_seconds=lambda: settings.registry_wait_seconds,
         )
         self._client = _agent_client(settings)
         self.watchers = dict(self._watchers())
@@ -252,12 +284,15 @@ class Mesh:
             "keep what is used of budgets": ground.limiter.run,
             "wants": self.wants.run,
             "replicate": self.replicator.run,
+            "look after the store": self.collector.run,
             "announce": self._announcer.run,
             "export to registries": self.exports.run,
             "tell and hear where nodes are": self._whereabouts.run,
             "look after records": upkeep.run,
         }
         runs |= {f"watch {name}": each.run for name, each in self.watchers.items()}
+        if settings.registry:
+            runs["keep documents of known packages"] = self._documents.run
         if settings.discover_dns:
             runs["look names up"] = self._dns_discovery().run
         return runs
@@ -273,6 +308,7 @@ class Mesh:
             await self._lan.close()
         if self._client is not None:
             await self._client.close()
+        self._known.close()
 
     def _watchers(self) -> list[tuple[str, Watcher]]:
         ground, settings = self._ground, self._ground.settings

@@ -17,7 +17,7 @@ from peat_sidecar.cli.printing import clean, duration, middle, number, plural, s
 
 _STEADY_COLUMNS = (5, 14, 8, 10)
 """Share, bytes, rate and time left: so that the bar keeps its length."""
-_KINDS = {"import": "importing", "fetch": "fetching", "export": "exporting"}
+_KINDS = {"import": "importing", "fetch": "fetching", "export": "exporting", "verify": "verifying"}
 
 
 @contextmanager

@@ -17,8 +17,10 @@ from peat_sidecar.cli import (
     limits,
     nodes,
     packages,
+    pins,
     roster,
     running,
+    store,
     sync,
     transfers,
     wants,
@@ -26,6 +28,7 @@ from peat_sidecar.cli import (
 )
 from peat_sidecar.cli.blobs import blobs
 from peat_sidecar.cli.exit_codes import exit_code_table
+from peat_sidecar.cli.mirror_config import mirror_config
 from peat_sidecar.errors import ConfigError
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -143,6 +146,13 @@ _add(
     "means packages of any platform, for others; export writes what has come",
     "to a registry. A formation's key is read from files only.",
     "",
+    "--share: of patterns the last that fits a reference decides; '*' and",
+    "'!localhost/*' stand before all. Only these: '!*', 'registry.example/*'.",
+    "",
+    "--upstream also takes an order behind it: 'registry.example",
+    "upstream-first' has that registry say what its tags mean, while it can;",
+    "by default the mesh is asked first.",
+    "",
     "A RATE is '512 kbit/s', '2.5 MB/s' or unlimited, or goes by time of day:",
     "'22:00-06:00 unlimited, else 512 kbit/s'. `limits` changes them.",
     "--budget and --metered are for a PLACE: any, interface NAME, or addresses",
@@ -160,10 +170,14 @@ _add(
     "peat-sidecar import docker://registry/app:v1 --platform linux/arm64",
     "peat-sidecar import oci:/srv/in/layout:v1 --as example.com/team/app:v1",
     "peat-sidecar import oci-archive:/srv/in/app.tar",
+    "peat-sidecar import --link --all registry-storage:/var/lib/registry",
+    "peat-sidecar import --link --all containerd:/var/lib/containerd",
     "peat-sidecar import /srv/in/model.gguf --media-type application/x-gguf",
     "",
-    "What stands behind the path of a layout or archive says which package of",
-    "several it is, by name or digest.",
+    "What stands behind the path says which package of several it is, by name",
+    "or digest; with --all it is every one that has a name there.",
+    "What a registry or containerd keeps on disk is only read: with --link its",
+    "files are shared, so that content is on the disk once.",
     "Paths lie beneath an --import-root of `run`.",
 )
 _add(
@@ -352,3 +366,32 @@ _add(
     "peat-sidecar remove example.com/team/app:v1",
     "peat-sidecar remove --blob sha256:...",
 )
+_add(
+    "mirror-config",
+    mirror_config,
+    "peat-sidecar mirror-config containerd",
+    "peat-sidecar mirror-config podman --registry registry.example --write",
+    "peat-sidecar mirror-config docker --endpoint http://127.0.0.1:5001",
+    "peat-sidecar mirror-config containerd --undo",
+    "",
+    "Clients ask the sidecar first and the registry itself for what it has not.",
+    "--undo leaves what others wrote, and puts back what --write set aside.",
+)
+_add(
+    "pin",
+    pins.pin,
+    "peat-sidecar pin registry.example/team/app:v1",
+    "peat-sidecar pin 'registry.example/team/*'",
+)
+_add("unpin", pins.unpin, "peat-sidecar unpin 'registry.example/team/*'")
+_add("pins", pins.pins, "peat-sidecar pins")
+_store = _only_group(
+    "store",
+    "Shows what takes the disk, deletes what nothing needs, verifies all blobs.",
+    "peat-sidecar store usage",
+    "peat-sidecar store gc --dry-run",
+    "peat-sidecar store verify --repair",
+)
+_add("usage", store.usage, "peat-sidecar store usage", to=_store)
+_add("gc", store.gc, "peat-sidecar store gc --dry-run", "peat-sidecar store gc --all", to=_store)
+_add("verify", store.verify, "peat-sidecar store verify", "peat-sidecar store verify --repair", to=_store)

@@ -36,6 +36,9 @@ def import_(
     link: Annotated[
         bool, typer.Option("--link", help="Share files with their owner instead of copying them.")
     ] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every package that has a name there; --as names their registry.")
+    ] = False,
     list_as: ListAs = None,
     expect: Expect = None,
     media_type: Annotated[
@@ -46,10 +49,10 @@ def import_(
     """Takes a package or a file into the store."""
     request: Json = dict(parse_source(source))
     if "file" in request:
-        _refuse("a file", {"--platform": platform, "--referrers": referrers, "--as": list_as})
+        _refuse("a file", {"--platform": platform, "--referrers": referrers, "--as": list_as, "--all": all_})
     else:
         _refuse("a package", {"--expect": expect, "--media-type": media_type})
-    request |= {"platforms": platform or [], "referrers": referrers, "link": link}
+    request |= {"platforms": platform or [], "referrers": referrers, "link": link, "all": all_}
     request |= _given(listAs=list_as, expectedDigest=expect, mediaType=media_type)
     begin(session, "ImportBlob", request, detach=detach)
 

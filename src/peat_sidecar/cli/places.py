@@ -1,22 +1,25 @@
 """Where packages and files come from and go to, as people type it.
 
-`oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker://REFERENCE` as skopeo has them; a path; a reference.
+`oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker://REFERENCE` as skopeo has them; for sources also
+`registry-storage:DIR[:NAME]` and `containerd:DIR[:NAME]`; a path; a reference.
 What comes out are fields of the API's requests, with absolute paths.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Reference
 
 _LAYOUT, _ARCHIVE, _REGISTRY = "oci:", "oci-archive:", "docker://"
+_STORAGE, _CONTAINERD = "registry-storage:", "containerd:"
 _FORMS = "oci:DIR, oci-archive:FILE, host/repository:tag"
+_SOURCE_FORMS = f"{_FORMS}, registry-storage:DIR, containerd:DIR"
 
 
 def parse_source(text: str) -> dict[str, str]:
-    """The fields `file`, `layout`, `archive` or `reference`, and `choice`."""
-    found = _in_scheme(text)
+    """The field `file`, `layout`, `archive`, `reference`, `registryStorage` or `containerd`, and `choice`."""
+    found = _in_scheme(text) or _in_store(text)
     if found is not None:
         place, name, rest = found
         return {place: name} | ({"choice": rest} if rest else {})
@@ -24,11 +27,11 @@ def parse_source(text: str) -> dict[str, str]:
     if os.path.isdir(path):
         if os.path.isfile(os.path.join(path, "oci-layout")):
             return {"layout": path}
-        raise ConfigError(f"{text} is a folder without an OCI layout; name a file, or {_FORMS}")
+        raise ConfigError(f"{text} is a folder without an OCI layout; name a file, or {_SOURCE_FORMS}")
     if not os.path.exists(path) and _is_reference(text):
         return {"reference": text}
     if not os.path.exists(path) and not _is_path(text):
-        raise ConfigError(f"there is no file {text}, and it is no reference; name a file, or {_FORMS}")
+        raise ConfigError(f"there is no file {text}, and it is no reference; name a file, or {_SOURCE_FORMS}")
     return {"file": path}
 
 
@@ -84,7 +87,16 @@ def _in_scheme(text: str) -> tuple[str, str, str] | None:
     """Field, name and what follows it; None without a scheme."""
     if text.startswith(_REGISTRY):
         return "reference", text.removeprefix(_REGISTRY), ""
-    for scheme, place in ((_LAYOUT, "layout"), (_ARCHIVE, "archive")):
+    return _with_path(text, {_LAYOUT: "layout", _ARCHIVE: "archive"})
+
+
+def _in_store(text: str) -> tuple[str, str, str] | None:
+    """As `_in_scheme`, of what a registry or containerd keeps on disk, which is only read."""
+    return _with_path(text, {_STORAGE: "registryStorage", _CONTAINERD: "containerd"})
+
+
+def _with_path(text: str, schemes: Mapping[str, str]) -> tuple[str, str, str] | None:
+    for scheme, place in schemes.items():
         if text.startswith(scheme):
             path, rest = _split_path(text.removeprefix(scheme))
             return place, absolute(path), rest

@@ -117,15 +117,21 @@ def run(
         float | None,
         typer.Option(metavar="SECONDS", help="How often registries are looked at. [default: 30]"),
     ] = None,
+    share: Annotated[
+        Texts,
+        typer.Option(
+            metavar="[!]PATTERN", help="Packages that peers may have, or with ! may not; see below."
+        ),
+    ] = None,
     replicate: Annotated[
         Texts, typer.Option(metavar="PATTERN[,...]", help="Packages of others to fetch unasked; see below.")
     ] = None,
     platform: Annotated[
         Texts, typer.Option(metavar="OS/ARCH", help="What this cluster runs. [default: this machine's]")
     ] = None,
-    quota_bytes: Annotated[
-        int | None,
-        typer.Option(metavar="COUNT", help="Room for what is fetched unasked. [default: the disk]"),
+    quota: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="What packages may take: '200 GB', '80 %'. [default: the disk]"),
     ] = None,
     forget_days: Annotated[
         float | None,
@@ -166,6 +172,21 @@ def run(
     ] = None,
     registry_private: Annotated[
         bool | None, typer.Option("--registry-private", help="Pulling needs credentials as well.")
+    ] = None,
+    upstream: Annotated[
+        Texts,
+        typer.Option(
+            metavar="REGISTRY[=URL]", help="What clients ask for of it and nobody has is pulled through."
+        ),
+    ] = None,
+    registry_default: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Where names without a registry are looked for too.")
+    ] = None,
+    registry_wait_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="How long a pull waits for members without a byte. [default: 10]"
+        ),
     ] = None,
     registry_tls_cert: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate, to serve it beyond loopback.")
@@ -249,9 +270,10 @@ def run(
         "watch_registries": _joined(watch_registry),
         "watch_layouts": watch_layout,
         "watch_seconds": watch_seconds,
+        "share": _joined(share),
         "replicate": replicate,
         "platforms": _joined(platform),
-        "quota_bytes": quota_bytes,
+        "quota": quota,
         "forget_days": forget_days,
         "import_roots": import_root,
         "export_roots": export_root,
@@ -264,6 +286,9 @@ def run(
         "registry_token_file": registry_token_file,
         "registry_read_only": registry_read_only,
         "registry_private": registry_private,
+        "upstreams": _joined(upstream),
+        "registry_default": registry_default,
+        "registry_wait_seconds": registry_wait_seconds,
         "registry_tls_cert": registry_tls_cert,
         "registry_tls_key": registry_tls_key,
         "auth_file": auth_file,

@@ -141,7 +141,7 @@ def quote(session: Session, name: Name) -> None:
     print_text(", ".join(parts))
     if limit and (not rate or limit < rate):
         print_text(f"a limit of {format_rate(limit)} holds; `peat-sidecar limits` shows it")
-    room = "enough" if free >= number(answer.get("missingBytes")) else "too little"
+    room = "enough" if answer.get("fits") else "too little"
     print_text(f"{size(free)} free on the disk, {room}")
     print_pairs(
         [

@@ -32,7 +32,7 @@ from peat_sidecar.cli.session import Session
 _WITHOUT_CURSOR = ("dumb", "unknown")
 _LINE_SECONDS = 5.0
 _OBJECT_SECONDS = 1.0
-_PAST = {"import": "imported", "fetch": "fetched", "export": "exported"}
+_PAST = {"import": "imported", "fetch": "fetched", "export": "exported", "verify": "verified"}
 
 Show = Callable[[Json], None]
 
@@ -162,7 +162,10 @@ def _print_outcome(transfer: Json, kind: str) -> None:
     package, blob = transfer.get("package"), transfer.get("blob")
     seconds = transfer.get("elapsedSeconds", 0.0)
     moved = f"{size(transfer.get('doneBytes'))} in {duration(seconds)}"
-    what = plural(number(transfer.get("totalBlobs")), "blob") if package else "a blob"
+    several = number(transfer.get("packages"))
+    many = package or several or kind == "verify"
+    what = plural(number(transfer.get("totalBlobs")), "blob") if many else "a blob"
+    what = f"{plural(several, 'package')} of {what}" if several else what
     print_text(f"{_PAST.get(kind, kind)}: {what}, {moved}")
     if package:
         print_package(package)

@@ -26,6 +26,7 @@ _SINGULAR = {
     "limit_peers": "limit-peer",
     "limit_classes": "limit-class",
     "budgets": "budget",
+    "upstreams": "upstream",
 }
 """Options that are given once for each of several values."""
 

@@ -14,6 +14,7 @@ from pydantic_settings import (
 )
 
 from peat_sidecar.config.addresses import ApiAddress, default_api, default_data_dir, host_and_port
+from peat_sidecar.config.upstreams import Upstream, Upstreams
 from peat_sidecar.config.values import Apis, Lines, Paths, PeerTexts, Rules, Texts
 from peat_sidecar.errors import ConfigError
 
@@ -52,6 +53,14 @@ class Settings(BaseSettings):
     """Nobody may push, whoever has credentials."""
     registry_private: bool = False
     """Pulling needs credentials as well."""
+    registry_wait_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """What others have and gives no byte for so long is answered by 503."""
+    registry_default: str = ""
+    """A registry where names are looked for as well that clients ask for without one, as docker does of its
+    mirrors for docker.io."""
+    upstreams: Upstreams = ()
+    """Registries that packages are pulled through from when a client asks for what neither this node nor, by
+    default, the mesh has: `registry.example`, `registry.example=https://mirror.example upstream-first`."""
     registry_tls_cert: Path | None = None
     """PEM certificate chain; without one the registry is served on loopback only."""
     registry_tls_key: Path | None = None
@@ -100,12 +109,15 @@ class Settings(BaseSettings):
     """Image layouts whose packages are taken in, at once when they change."""
     watch_seconds: float = Field(default=30.0, gt=0, le=86400)
     """How often registries are looked at."""
+    share: Texts = ()
+    """Which packages peers may have, by patterns of references, after `*` and `!localhost/*`: the last one
+    that fits decides, `!` before it says no."""
     replicate: Rules = ()
     """What is fetched without being asked for; nothing by default."""
     platforms: Texts = ()
     """What this cluster runs, as `linux/amd64`; by default this machine's."""
-    quota_bytes: int = Field(default=0, ge=0)
-    """Room for packages that the policy wants; 0: no bound but the disk's."""
+    quota: str = ""
+    """What packages may take in all: `200 GB`, or `80 %` of the disk; none: no bound but the disk's."""
     forget_days: float = Field(default=180.0, gt=0)
     """Records of nodes that were not heard of for so long are dropped."""
     limit_up: str = ""
@@ -211,6 +223,11 @@ class Settings(BaseSettings):
                     f"{text[:80]!r} is no address for the registry; one looks like 127.0.0.1:5000"
                 ) from None
         return value
+
+    @field_validator("registry_default")
+    @classmethod
+    def _registry_name(cls, value: str) -> str:
+        return Upstream(registry=value).registry if value else value
 
     @field_validator("agent_id")
     @classmethod

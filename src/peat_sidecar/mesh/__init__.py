@@ -6,13 +6,19 @@ what is here; the replicator and wants fetch what is to be here, and exports wri
 
 from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.arrivals import Arrivals
+from peat_sidecar.mesh.collector import Collector, Garbage
 from peat_sidecar.mesh.formation import Formation
 from peat_sidecar.mesh.half_open import Handshakes
+from peat_sidecar.mesh.known_documents import KnownDocuments
+from peat_sidecar.mesh.known_packages import KnownPackages
 from peat_sidecar.mesh.offers import Offers
+from peat_sidecar.mesh.on_demand import OnDemand
 from peat_sidecar.mesh.peer_info import PeerInfo
 from peat_sidecar.mesh.peers import Peers
+from peat_sidecar.mesh.pins import Pins, fits
 from peat_sidecar.mesh.policy import Platforms, Policy
 from peat_sidecar.mesh.providers import Providers
+from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.registry_exports import RegistryExports
 from peat_sidecar.mesh.replicator import Replicator
 from peat_sidecar.mesh.roster import Entry, Role, Roster, encode_signed, parse_entry, parse_signed
@@ -41,17 +47,24 @@ __all__ = [
     "AgentWatcher",
     "Announcer",
     "Arrivals",
+    "Collector",
     "Draft",
     "Entry",
     "Formation",
+    "Garbage",
     "Handshakes",
+    "KnownDocuments",
+    "KnownPackages",
     "LayoutWatcher",
     "Offers",
+    "OnDemand",
     "PeerInfo",
     "Peers",
+    "Pins",
     "Platforms",
     "Policy",
     "Providers",
+    "Quota",
     "Quote",
     "RegistryExports",
     "RegistryPattern",
@@ -66,6 +79,7 @@ __all__ = [
     "Wants",
     "Whereabouts",
     "encode_signed",
+    "fits",
     "init_draft",
     "parse_entry",
     "parse_signed",

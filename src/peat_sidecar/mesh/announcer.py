@@ -89,15 +89,19 @@ class Announcer:
         wants: TellsWanted | None = None,
         exports: TellsExported | None = None,
         sources: Collection[str] = (),
+        shares: Callable[[StoredPackage], bool] = lambda _: True,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`sources`: names of watchers that will tell what they see."""
+        """`sources`: names of watchers that will tell what they see. `shares`: whether peers may have a
+        package; of others no content is told.
+        """
         self._agent_id = agent_id
         self._records = records
         self._store = store
         self._state = state
         self._offers = offers
         self._wants = wants
+        self._shares = shares
         self._sleep = sleep
         self._wake = Wake(sleep)
         self._contents = ContentsReader(store)
@@ -190,7 +194,7 @@ class Announcer:
         return Sight(
             self._agent_id,
             pulled,
-            self._store.packages(),
+            [package for package in self._store.packages() if self._shares(package)],
             self._contents.read,
             {row.collection: row for row in self._state.replicas()},
             wanted,

@@ -56,16 +56,23 @@ def _present(offer: Offer, store: Store) -> int:
     package = store.package(offer.collection)
     if package is not None:
         return package.bytes
-    info = store.find(offer.collection)
-    if info is None or not info.complete or info.size > _SEQUENCE_LIMIT_BYTES:
+    hashes = hashes_of(offer.collection, store)
+    if not hashes:
         root = store.find(offer.root)
         return root.present if root is not None else 0
-    try:
-        with store.reader(offer.collection) as reader:
-            hashes = parse_hash_sequence(reader.read(0, info.size))
-    except PeatError:
-        return 0
     return sum(_here(store, each) for each in dict.fromkeys(hashes[_NOT_ITS_OWN:]))
+
+
+def hashes_of(collection: BlobHash, store: Store) -> tuple[BlobHash, ...]:
+    """What a collection that is here names; nothing where it is not, or is none. Blocks."""
+    info = store.find(collection)
+    if info is None or not info.complete or info.size > _SEQUENCE_LIMIT_BYTES:
+        return ()
+    try:
+        with store.reader(collection) as reader:
+            return parse_hash_sequence(reader.read(0, info.size))
+    except PeatError:
+        return ()
 
 
 def _here(store: Store, blob: BlobHash) -> int:

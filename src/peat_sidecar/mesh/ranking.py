@@ -1,15 +1,19 @@
-"""Which packages the policy wants here, ranked and cut to the room that there is. Pure.
+"""Which packages the policy wants here, ranked and cut to the room that there is, and which go for it. Pure.
 
 Of one reference the newest content counts, for each platform. A package that was taken out for room, or
 turned down by a person, stays out until the policy or what the formation says of it changes.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from peat_sidecar.ids import BlobHash
+from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.mesh.offers import Offer
 from peat_sidecar.mesh.policy import ANY_ARCH, Choice, arch_of
+
+SPARE = 0.1
+"""Of the quota, that is free after room had to be made: high water is the quota, low water this below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,12 @@ class Candidate:
 class Held:
     """A package in the store."""
 
-    bytes: int
-    by_policy: bool
+    blobs: Mapping[Digest, int]
+    """Its blobs, and their sizes."""
+    may_go: bool
     """It may be taken out for room."""
+    used_at: float = 0.0
+    """Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class Ranked:
     chosen: tuple[Candidate, ...]
     """The first to want first, those that are here included."""
     evicted: tuple[BlobHash, ...]
-    """Packages of the policy's that have no room any more."""
+    """Packages that have no room any more, the one that was used the longest ago first."""
     cut: int = 0
     """Packages that a rule fits and that have no room."""
     out: int = 0
@@ -69,35 +76,79 @@ def ranked(
     held: Mapping[BlobHash, Held],
     unwanted: Collection[BlobHash],
     quota_bytes: int,
+    *,
+    beside_bytes: int = 0,
 ) -> Ranked:
-    """`quota_bytes` 0: no bound. What people brought counts and is never evicted; what policy brought and
-    does not want any more stays as long as there is room.
+    """`quota_bytes` 0: no bound. What may not go counts first, and what is kept or comes `beside` these
+    packages; then what policy wants; what else is here stays as long as there is room. Blobs that several
+    packages share count once.
     """
-    left = max(0, quota_bytes - sum(each.bytes for each in held.values() if not each.by_policy))
+    room = _Room(quota_bytes - beside_bytes if quota_bytes else None)
+    for fixed in held.values():
+        if not fixed.may_go:
+            room.take(fixed.blobs)
     chosen: list[Candidate] = []
     seen: set[BlobHash] = set()
-    evicted: list[BlobHash] = []
     cut = out = 0
     for each in sorted(newest(candidates), key=lambda one: one.rank):
         collection = each.offer.collection
         here = held.get(collection)
-        costs = each.offer.bytes if here is None else here.bytes if here.by_policy else 0
-        if collection in seen:
-            costs = 0
-        elif here is None and collection in unwanted:
+        if here is None and collection in unwanted and collection not in seen:
             out += 1
             continue
-        if quota_bytes and costs > left:
+        blobs = here.blobs if here is not None else {each.offer.root: each.offer.bytes}
+        if not room.has(blobs):
             cut += 1
             continue
         seen.add(collection)
         chosen.append(each)
-        left -= costs
-    for collection, here in held.items():
-        if not here.by_policy or collection in seen:
-            continue
-        if quota_bytes and here.bytes > left:
-            evicted.append(collection)
-        else:
-            left -= here.bytes
-    return Ranked(tuple(chosen), tuple(evicted), cut, out)
+        room.take(blobs)
+    rest = {name: each for name, each in held.items() if each.may_go and name not in seen}
+    return Ranked(tuple(chosen), tuple(_evicted(rest, room, quota_bytes)), cut, out)
+
+
+class _Room:
+    """What is left of the quota."""
+
+    def __init__(self, left_bytes: int | None) -> None:
+        """None: no bound."""
+        self._left_bytes = left_bytes
+        self._counted: set[Digest] = set()
+
+    def needed(self, blobs: Mapping[Digest, int]) -> int:
+        """Bytes of those that are not counted yet."""
+        return sum(size for name, size in blobs.items() if name not in self._counted)
+
+    def has(self, blobs: Mapping[Digest, int]) -> bool:
+        """Whether they fit; what is counted already always does."""
+        needed = self.needed(blobs)
+        return self._left_bytes is None or not needed or needed <= self._left_bytes
+
+    def excess(self, blobs: Mapping[Digest, int]) -> int:
+        """Bytes of them that do not fit; below zero: what would be left."""
+        return self.needed(blobs) - (self._left_bytes or 0)
+
+    def take(self, blobs: Mapping[Digest, int]) -> None:
+        """Counts them."""
+        if self._left_bytes is not None:
+            self._left_bytes -= self.needed(blobs)
+        self._counted |= blobs.keys()
+
+
+def _evicted(rest: Mapping[BlobHash, Held], room: _Room, quota_bytes: int) -> list[BlobHash]:
+    """Nothing while all fits; else those that were used the longest ago, until there is some room to spare:
+    making room once for each package that comes would cost more.
+    """
+    holders = Counter(name for each in rest.values() for name in each.blobs)
+    left = {name: size for each in rest.values() for name, size in each.blobs.items()}
+    if room.has(left):
+        return []
+    excess = room.excess(left) + int(quota_bytes * SPARE)
+    evicted = []
+    for name, each in sorted(rest.items(), key=lambda one: (one[1].used_at, one[0])):
+        if excess <= 0:
+            break
+        evicted.append(name)
+        holders.subtract(each.blobs.keys())
+        excess -= room.needed({blob: size for blob, size in each.blobs.items() if not holders[blob]})
+    return evicted

@@ -17,7 +17,9 @@ import structlog
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.mesh.offers import PACKAGES, Offer, offer_of
+from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Policy
+from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.ranking import Candidate, Held, Ranked, ranked
 from peat_sidecar.mesh.wake import Sleep, Wake
 from peat_sidecar.mesh.want import Want
@@ -31,6 +33,9 @@ _PAGE = 500
 _CHANGES_LIMIT = 10_000
 """Changes that are kept between two looks; beyond that all is read anew."""
 _TROUBLE_SECONDS = 30.0
+_IN_USE_SECONDS = 30.0
+"""After which it is looked again for room that is used just now."""
+NO_QUOTA = Quota()
 SETTLE_SECONDS = 0.2
 """Between two looks: many records come at once."""
 
@@ -73,7 +78,8 @@ class Replicator:
         state: State,
         trust: Trusts,
         *,
-        quota_bytes: int = 0,
+        pins: Pins | None = None,
+        quota: Quota = NO_QUOTA,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._policy = policy
@@ -82,8 +88,9 @@ class Replicator:
         self._store = store
         self._state = state
         self._trust = trust
-        self._quota_bytes = quota_bytes
-        self._digest = f"{policy.digest}-{quota_bytes}"
+        self._pins = pins or Pins(state)
+        self._quota = quota
+        self._digest = f"{policy.digest}-{quota}"
         self._sleep = sleep
         self._wake = Wake(sleep)
         self._lock = threading.Lock()
@@ -95,7 +102,10 @@ class Replicator:
         self._index: dict[str, Candidate] = {}
         self._last = Ranked((), ())
         self._coming = 0
+        self._is_short = False
+        """Something that is handed out just now keeps the room from being made."""
         wants.on_change(self._wake.set)
+        self._pins.on_change(self._wake.set)
         wants.on_cancel(self._want_cancelled)
 
     @property
@@ -107,6 +117,11 @@ class Replicator:
         text = f"{chosen} wanted, {chosen - self._coming} of them here"
         text += f", {self._last.cut} without room" if self._last.cut else ""
         return text + (f", {self._last.out} taken out" if self._last.out else "")
+
+    @property
+    def quota_bytes(self) -> int:
+        """What packages may take; 0: there is no quota."""
+        return self._quota.of(self._store.disk_bytes)
 
     def look_again(self) -> None:
         """Whose documents count may have changed; from any thread."""
@@ -140,7 +155,7 @@ class Replicator:
             self.look_again()
             return _TROUBLE_SECONDS
         await self._sleep(SETTLE_SECONDS)
-        return None
+        return _IN_USE_SECONDS if self._is_short else None
 
     # in a thread
 
@@ -154,15 +169,45 @@ class Replicator:
         arriving = {
             want.name for want in self._wants.list() if want.origin == "policy" and want.state != "done"
         }
-        held: dict[BlobHash, Held] = {}
-        for package in packages:
-            row = replicas.get(package.collection)
-            by_policy = row.origin == "policy" if row is not None else str(package.collection) in arriving
-            held[package.collection] = Held(package.bytes, by_policy)
-        self._last = ranked(self._index.values(), held, unwanted, self._quota_bytes)
+        quota_bytes = self.quota_bytes
+        free = replicas.keys() - (coming or ())
+        held = self._held(packages, free, has_quota=quota_bytes > 0)
+        users = {
+            offer.collection: offer.bytes
+            for offer, _ in offers or ()
+            if offer.collection not in held and str(offer.collection) not in arriving
+        }
+        beside = self._store.kept_bytes() + sum(size for size in users.values() if size <= quota_bytes)
+        self._last = ranked(self._index.values(), held, unwanted, quota_bytes, beside_bytes=beside)
         for collection in self._last.evicted:
             self._evict(replicas[collection], packages)
         self._want(held)
+
+    def _held(
+        self,
+        packages: Sequence[StoredPackage],
+        free: Collection[BlobHash],
+        *,
+        has_quota: bool,
+    ) -> dict[BlobHash, Held]:
+        """What is here. Only replicas that nobody wants just now are `free` to go for room: what was brought
+        here may be the only copy.
+        """
+        sizes = self._store.blob_sizes() if has_quota else {}
+        in_use = self._store.in_use() if has_quota else frozenset()
+        found: dict[BlobHash, Held] = {}
+        self._is_short = False
+        for package in packages:
+            same = found.get(package.collection)
+            is_used = not in_use.isdisjoint((package.collection, *package.blobs))
+            is_free = package.collection in free and not self._pins.holds(package)
+            self._is_short = self._is_short or (is_used and is_free)
+            found[package.collection] = Held(
+                {digest: sizes.get(str(digest), 0) for digest in package.blobs},
+                is_free and not is_used and (same is None or same.may_go),
+                self._store.uses.at(package.root.digest),
+            )
+        return found
 
     def _follow_records(self) -> None:
         with self._lock:
@@ -241,7 +286,7 @@ class Replicator:
         for each in coming:
             offer, choice = each.offer, each.choice
             there = known.get(str(offer.collection))
-            if there is None:
+            if there is None or there.origin == "client":
                 self._wants.add(
                     str(offer.collection),
                     choice.transfer_class,

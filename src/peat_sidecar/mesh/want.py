@@ -9,7 +9,7 @@ from peat_sidecar.classes import TransferClass
 from peat_sidecar.ids import BlobHash, Digest, EndpointId
 from peat_sidecar.mesh.fetching import Fetch
 from peat_sidecar.mesh.offers import Offer
-from peat_sidecar.state import WantRow
+from peat_sidecar.state import Origin, WantRow
 from peat_sidecar.transfer import Transfer
 
 
@@ -21,7 +21,7 @@ class Want:
     name: str
     """A reference, a digest, or a collection's hash."""
     transfer_class: TransferClass
-    origin: Literal["user", "policy"]
+    origin: Origin
     state: Literal["waiting", "fetching", "done", "failed"]
     why: str
     """What it waits for, or why it failed; empty while nothing is wrong."""
@@ -72,6 +72,11 @@ class Quote:
     """Room on the disk."""
 
     @property
+    def fits(self) -> bool:
+        """Whether the disk has room for what is missing."""
+        return self.missing_bytes <= self.free_bytes
+
+    @property
     def eta_seconds(self) -> float:
         """At the rate that limits leave; 0 while it cannot be told."""
         rate = self.rate if self.limit is None else min(self.rate or self.limit, self.limit)
@@ -107,6 +112,19 @@ class Entry:
     """That had come when its last transfer ended."""
     missing_bytes: int = 0
     """At the last look, where that matters."""
+    readers: int = 0
+    """Clients that read it while it comes."""
+
+    @property
+    def transfer_class(self) -> TransferClass:
+        """What clients wait for goes before what people only wish for."""
+        wanted = self.row.transfer_class
+        return min(wanted, TransferClass.HIGH, key=lambda each: each.rank) if self.readers else wanted
+
+    @property
+    def moved(self) -> tuple[str, int]:
+        """Changes whenever something comes for it."""
+        return (self.transfer.id, self.transfer.progress.wire_bytes) if self.transfer else ("", 0)
 
     @property
     def is_open(self) -> bool:

@@ -10,6 +10,8 @@ from peat_sidecar.mesh.want import Entry
 from peat_sidecar.rate import format_size
 
 AT_ONCE = 4
+READ_AT_ONCE = 16
+"""Of those that clients read while they come, beside the others: none of them waits for its turn."""
 _BEHIND = f"its turn; {AT_ONCE} others of its class or a higher one go first"
 
 
@@ -43,8 +45,9 @@ def next_turn(
             running.append(entry)
         elif not entry.failed:
             waiting.append(entry)
-    free = AT_ONCE - len(running)
-    lowest = max((each.row.transfer_class.rank for each in running if not each.is_stopped), default=0)
+    free = max(0, AT_ONCE - sum(not each.readers for each in running))
+    read = READ_AT_ONCE - sum(bool(each.readers) for each in running)
+    lowest = max((each.transfer_class.rank for each in running if not each.is_stopped), default=0)
     stopping = sum(each.is_stopped for each in running)
     dialled = {each.fetch.holder.endpoint_id for each in running if each.fetch is not None} - sessions
     for entry in sorted(waiting, key=lambda each: _order(each, sessions)):
@@ -57,7 +60,14 @@ def next_turn(
         if entry.not_before > now:
             turn.waits.append(entry.not_before - now)
             continue
-        if entry.offer is not None and not (free or stopping) and entry.row.transfer_class.rank >= lowest:
+        is_read = bool(entry.readers and read > 0)
+        if is_read and (holder := _holder(entry, providers, dialled, turn)) is not None:
+            read -= 1
+            turn.begins.append((entry, holder))
+            dialled |= {holder.endpoint_id} - sessions
+        if is_read:
+            continue
+        if entry.offer is not None and not (free or stopping) and entry.transfer_class.rank >= lowest:
             entry.why = _BEHIND  # without a look at its holders, which takes long for a thousand
             continue
         holder = _holder(entry, providers, dialled, turn)
@@ -104,13 +114,13 @@ def _holder(entry: Entry, providers: Providers, dialled: set[EndpointId], turn: 
 
 def _lowest(entry: Entry, holder: Holder, running: Sequence[Entry]) -> Entry | None:
     """The fetch of a lower class that is the least loss."""
-    rank = entry.row.transfer_class.rank
-    lower = [each for each in running if not each.is_stopped and each.row.transfer_class.rank > rank]
+    rank = entry.transfer_class.rank
+    lower = [each for each in running if not each.is_stopped and each.transfer_class.rank > rank]
     if not holder.connected:  # it may not be reached at all
         lower = [each for each in lower if each.fetch is not None and not each.fetch.was_connected]
-    return max(lower, key=lambda each: (each.row.transfer_class.rank, each.row.created_at), default=None)
+    return max(lower, key=lambda each: (each.transfer_class.rank, each.row.created_at), default=None)
 
 
 def _order(entry: Entry, sessions: frozenset[EndpointId]) -> tuple[int, bool, float, str]:
     row = entry.row
-    return row.transfer_class.rank, sessions.isdisjoint(entry.claims), row.created_at, row.id
+    return entry.transfer_class.rank, sessions.isdisjoint(entry.claims), row.created_at, row.id

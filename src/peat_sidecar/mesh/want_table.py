@@ -5,20 +5,21 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Literal
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError, NotFound, Refused
 from peat_sidecar.ids import Digest
-from peat_sidecar.mesh.offers import Offer
+from peat_sidecar.mesh.offers import Offer, parse_name
 from peat_sidecar.mesh.registry_exports import target_of
 from peat_sidecar.mesh.want import Entry, Want, new_id
-from peat_sidecar.state import State, WantRow
+from peat_sidecar.state import Origin, State, WantRow
 
 OPEN_LIMIT = 10_000
 LONGEST_DEADLINE_SECONDS = 10 * 366 * 86_400.0
 _NAME_LIMIT = 512
 _CANCELLED = "it was cancelled"
+_ORIGINS: tuple[Origin, ...] = ("user", "policy", "client")
+"""The one that counts first."""
 _NO_ROOT = Digest("sha256", "0" * 64)
 
 
@@ -41,7 +42,7 @@ class WantTable:
         transfer_class: TransferClass = TransferClass.NORMAL,
         *,
         arch: str = "",
-        origin: Literal["user", "policy"] = "user",
+        origin: Origin = "user",
         export_to: str = "",
         reference: str = "",
         approved: bool = False,
@@ -80,7 +81,7 @@ class WantTable:
                 row = replace(
                     entry.row,
                     transfer_class=better,
-                    origin="user" if origin == "user" else entry.row.origin,
+                    origin=min(origin, entry.row.origin, key=_ORIGINS.index),
                     export_to=export_to or entry.row.export_to,
                     approved=approved or entry.row.approved,
                     deadline=max(deadline, entry.row.deadline) if deadline and entry.row.deadline else 0.0,
@@ -132,9 +133,39 @@ class WantTable:
             entry = self._known(id)
             self._put(entry, replace(entry.row, transfer_class=transfer_class))
             if entry.transfer is not None:
-                entry.transfer.progress.transfer_class = transfer_class
+                entry.transfer.progress.transfer_class = entry.transfer_class
         self._look_again()
         return entry.view()
+
+    def read(self, offer: Offer) -> Entry:
+        """A client reads a package while it comes: the want that brings it, or else one of its own, goes
+        before others until `read_no_more`. One of its own is not durable.
+        """
+        with self._lock:
+            entry = next((each for each in self._entries.values() if _brings(each, offer)), None)
+            if entry is None:
+                name, high = str(offer.collection), TransferClass.HIGH
+                row = WantRow(
+                    new_id(), name, high, "client", self._now(), offer.arch, reference=offer.reference
+                )
+                entry = self._entries[row.id] = Entry(row)
+            self._count_readers(entry, 1)
+            entry.not_before = 0.0
+        self._look_again()
+        return entry
+
+    def read_no_more(self, entry: Entry) -> None:
+        """A client's own want ends with the last client."""
+        with self._lock:
+            self._count_readers(entry, -1)
+            ends = not entry.readers and entry.row.origin == "client" and entry.is_open
+        if ends:
+            self.drop(entry.row.id)
+
+    def _count_readers(self, entry: Entry, more: int) -> None:
+        entry.readers += more
+        if entry.transfer is not None:
+            entry.transfer.progress.transfer_class = entry.transfer_class
 
     def open_offers(self) -> tuple[tuple[Offer, bool], ...] | None:
         """Packages that are wanted and known, and whether some of them has come; None: not looked up yet."""
@@ -165,8 +196,13 @@ class WantTable:
         """A want is gone."""
 
     def _put(self, entry: Entry, row: WantRow) -> None:
-        self._state.put_want(row)
+        if row.origin != "client":
+            self._state.put_want(row)
         entry.row = row
+
+    def _erase(self, row: WantRow) -> None:
+        if row.origin != "client":
+            self._state.remove_want(row.id)
 
     def _deadline(self, seconds: float) -> float:
         if not 0 <= seconds <= LONGEST_DEADLINE_SECONDS:
@@ -189,7 +225,7 @@ class WantTable:
     def _remove(self, id: str) -> Want:
         with self._lock:
             entry = self._known(id)
-            self._state.remove_want(id)
+            self._erase(entry.row)
             want = entry.view()
             if entry.is_open:
                 want = replace(want, state="waiting", why=_CANCELLED)
@@ -198,3 +234,9 @@ class WantTable:
         self._removed(entry)
         self._look_again()
         return want
+
+
+def _brings(entry: Entry, offer: Offer) -> bool:
+    """Whether a want is fulfilled by that package."""
+    known = entry.offer.collection if entry.offer is not None else None
+    return entry.is_open and offer.collection in (known, parse_name(entry.row.name))

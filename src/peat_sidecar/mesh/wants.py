@@ -224,7 +224,8 @@ class Wants(WantTable):
         offer = self._offers.resolve(row.name, arch=row.arch, reference=row.reference)
         if offer is None:
             return None, {}, self._store.package(parse_name(row.name)) is not None, 0
-        here = self._store.package(offer.collection) is not None
+        package = self._store.package(offer.collection)
+        here = package is not None and self._store.is_whole(package)
         above = self._approve_above()
         matters = above is not None and offer.bytes > above and not (here or row.approved)
         missing = missing_bytes(offer, self._store) if matters else 0
@@ -241,7 +242,7 @@ class Wants(WantTable):
 
     def _begin(self, entry: Entry, holder: Holder, group: asyncio.TaskGroup) -> bool:
         """Whether it could."""
-        offer, row = entry.offer, entry.row
+        offer, row = entry.offer, replace(entry.row, transfer_class=entry.transfer_class)
         if offer is None:
             return False
         fetch = Fetch(
@@ -302,8 +303,7 @@ class Wants(WantTable):
         """Of wants that have ended the last ones are remembered."""
         ended = [each.row.id for each in self._entries.values() if not each.is_open]
         for id in ended[: max(0, len(ended) - DONE_REMEMBERED)]:
-            self._state.remove_want(id)
-            del self._entries[id]
+            self._erase(self._entries.pop(id).row)
 
     async def _remember_error(self, entry: Entry) -> None:
         if entry.why and entry.row.last_error != entry.why:

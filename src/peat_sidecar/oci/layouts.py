@@ -4,17 +4,15 @@ Links inside a layout are not followed, and names are made of digests only, neve
 """
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
 
 from peat_sidecar.confined import Directory
 from peat_sidecar.errors import IntegrityError, NotFound, Refused, SourceError
 from peat_sidecar.ids import Digest
-from peat_sidecar.oci.documents import DOCUMENT_LIMIT_BYTES, as_referrer, checked, referrers_in, referrers_tag
+from peat_sidecar.oci.file_reader import PIECE_BYTES, FileReader, Folder
 from peat_sidecar.oci.interfaces import ReadBlob
 from peat_sidecar.oci.layout_index import (
     LAYOUT_FILE,
@@ -26,141 +24,36 @@ from peat_sidecar.oci.layout_index import (
     with_entry,
 )
 from peat_sidecar.oci.threads import stoppable
-from peat_sidecar.packages import Descriptor, Index, parse_manifest
+from peat_sidecar.packages import Descriptor, Index
 
-PIECE_BYTES = 1 << 20
 INDEX_LIMIT_BYTES = 4 << 20
-_REFERRERS_LOOKED_AT = 10_000
 
 
-class LayoutFiles(Protocol):
-    """The files of a layout by name, be they in a folder or in an archive. Every call may block."""
-
-    def read(self, name: str, limit_bytes: int) -> bytes:
-        """A whole small file; `NotFound` when there is none."""
-        ...
-
-    def open(self, name: str) -> tuple[int, int, int]:
-        """A descriptor to read from, for the caller to close; where in it the file begins, and its size."""
-        ...
-
-    def close(self) -> None:
-        """Gives up what is open."""
-        ...
-
-
-class LayoutReader:
+class LayoutReader(FileReader):
     """A package in an image layout, whatever holds the files. A `Source`."""
-
-    def __init__(self, files: LayoutFiles, name: str, choice: str | Digest | None) -> None:
-        """The choice is a tag, a digest, or None where the layout holds one package only."""
-        self._files = files
-        self._name = name
-        self._choice = choice
-
-    @property
-    def name(self) -> str:
-        """The path, and what was chosen there."""
-        return f"{self._name}:{self._choice}" if self._choice else self._name
-
-    async def close(self) -> None:
-        """Closes the files."""
-        await asyncio.to_thread(self._files.close)
-
-    async def resolve(self) -> Descriptor:
-        """The root of the chosen package."""
-        return await asyncio.to_thread(self._resolve)
 
     def _resolve(self) -> Descriptor:
         try:
-            parse_layout_file(self._files.read("oci-layout", 4096), self._name)
+            parse_layout_file(self._files.read("oci-layout", 4096), self._place)
         except NotFound:
-            raise SourceError(f"{self._name} is no OCI image layout: it has no file oci-layout") from None
+            raise SourceError(f"{self._place} is no OCI image layout: it has no file oci-layout") from None
         index = self._index()
         if isinstance(self._choice, Digest):
             entry = by_digest(index, self._choice) or self._unlisted(self._choice)
         else:
-            entry = choose(index, self._choice, self._name)
+            entry = choose(index, self._choice, self._place)
         return Descriptor(entry.media_type, entry.digest, entry.size, artifact_type=entry.artifact_type)
 
     def _index(self) -> Index:
         try:
-            return parse_layout_index(self._files.read("index.json", INDEX_LIMIT_BYTES), self._name)
+            return parse_layout_index(self._files.read("index.json", INDEX_LIMIT_BYTES), self._place)
         except NotFound:
-            raise SourceError(f"{self._name} is no OCI image layout: it has no index.json") from None
+            raise SourceError(f"{self._place} is no OCI image layout: it has no index.json") from None
 
-    def _unlisted(self, digest: Digest) -> Descriptor:
-        """A manifest that no entry of `index.json` names, but that is there."""
-        try:
-            raw = self._files.read(digest.path, DOCUMENT_LIMIT_BYTES)
-        except NotFound:
-            raise NotFound(f"{self._name} has nothing with the digest {digest}") from None
-        document = parse_manifest(raw, None)
-        return Descriptor(
-            document.descriptor.media_type, digest, len(raw), artifact_type=document.artifact_type
-        )
-
-    async def read_document(self, descriptor: Descriptor) -> bytes:
-        """The bytes of a manifest or index, checked."""
-        return await asyncio.to_thread(self._read_document, descriptor)
-
-    def _read_document(self, descriptor: Descriptor) -> bytes:
-        raw = self._files.read(descriptor.digest.path, DOCUMENT_LIMIT_BYTES)
-        return checked(raw, descriptor, self._name)
-
-    async def blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """The bytes of a blob from an offset on."""
-        file, begin, end = await asyncio.to_thread(self._open_blob, descriptor)
-        try:
-            position = begin + offset
-            while position < end:
-                piece = await asyncio.to_thread(os.pread, file, min(PIECE_BYTES, end - position), position)
-                if not piece:
-                    raise IntegrityError(f"{self._name} changed: {descriptor.digest} is shorter than before")
-                position += len(piece)
-                yield piece
-        except OSError as error:
-            raise SourceError(f"{self._name} cannot be read: {error.strerror}; look at the disk") from error
-        finally:
-            os.close(file)
-
-    def _open_blob(self, descriptor: Descriptor) -> tuple[int, int, int]:
-        try:
-            file, begin, size = self._files.open(descriptor.digest.path)
-        except NotFound:
-            raise NotFound(f"{self._name} lacks {descriptor.digest}, though a manifest names it") from None
-        if size != descriptor.size:
-            os.close(file)
-            raise IntegrityError(
-                f"{descriptor.digest} has {size} bytes in {self._name}, its manifest says {descriptor.size}"
-            )
-        return file, begin, begin + size
-
-    def local_file(self, descriptor: Descriptor) -> int | None:
-        """The blob's own file, where it has one."""
-        return None
-
-    async def referrers(self, descriptor: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
-        """Entries of `index.json` whose subject this is, and what the tag made of its digest lists."""
-        return await asyncio.to_thread(self._referrers, descriptor, artifact_type)
-
-    def _referrers(self, descriptor: Descriptor, artifact_type: str | None) -> list[Descriptor]:
-        found: dict[Digest, Descriptor] = {}
-        tag = referrers_tag(descriptor.digest)
-        for entry in self._index().manifests[:_REFERRERS_LOOKED_AT]:
-            if not entry.is_manifest and not entry.is_index:
-                continue
-            with contextlib.suppress(NotFound):  # listed, and not there: a sparse layout
-                raw = self._read_document(entry)
-                if ref_name(entry) == tag:
-                    listed = parse_manifest(raw, entry.media_type)
-                    if isinstance(listed, Index):
-                        found |= {each.digest: each for each in referrers_in(listed, artifact_type)}
-                    continue
-                subject, referrer = as_referrer(raw, entry)
-                if subject == descriptor.digest and artifact_type in (None, referrer.artifact_type):
-                    found[referrer.digest] = referrer
-        return list(found.values())
+    def _entries(self) -> Iterator[tuple[str, Descriptor]]:
+        for entry in self._index().manifests:
+            if entry.is_manifest or entry.is_index:
+                yield ref_name(entry) or "", entry
 
 
 class LayoutSource(LayoutReader):
@@ -168,28 +61,7 @@ class LayoutSource(LayoutReader):
 
     def __init__(self, directory: Directory, choice: str | Digest | None = None) -> None:
         """Takes the directory over: closing the source closes it."""
-        super().__init__(_Folder(directory), directory.path, choice)
-
-    def local_file(self, descriptor: Descriptor) -> int | None:
-        """A descriptor of the blob's file, to be linked instead of copied; the caller closes it."""
-        return self._open_blob(descriptor)[0]
-
-
-class _Folder:
-    """The files of a layout in a folder."""
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-
-    def read(self, name: str, limit_bytes: int) -> bytes:
-        return self._directory.read_file(name, limit_bytes)
-
-    def open(self, name: str) -> tuple[int, int, int]:
-        file = self._directory.open_file(name)
-        return file, 0, os.fstat(file).st_size
-
-    def close(self) -> None:
-        self._directory.close()
+        super().__init__(Folder(directory), directory.path, choice)
 
 
 class LayoutTarget:

@@ -22,7 +22,7 @@ from peat_sidecar.rate.limits import (
 )
 from peat_sidecar.rate.places import Path
 from peat_sidecar.rate.rates import format_rate, parse_rate
-from peat_sidecar.rate.sizes import format_size
+from peat_sidecar.rate.sizes import format_size, parse_size
 from peat_sidecar.rate.usage import Left, Usage
 from peat_sidecar.rate.windows import Schedule
 
@@ -55,4 +55,5 @@ __all__ = [
     "format_rate",
     "format_size",
     "parse_rate",
+    "parse_size",
 ]

@@ -4,7 +4,9 @@ It translates requests, answers and errors. What it lists are packages of this n
 becomes one; it remembers nothing beside.
 """
 
+from peat_sidecar.registry.counting import count_requests
 from peat_sidecar.registry.listeners import open_registry
+from peat_sidecar.registry.mirroring import Mirroring
 from peat_sidecar.registry.upkeep import drop_abandoned
 
-__all__ = ["drop_abandoned", "open_registry"]
+__all__ = ["Mirroring", "count_requests", "drop_abandoned", "open_registry"]

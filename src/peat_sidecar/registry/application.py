@@ -30,39 +30,40 @@ class Application:
         if scope["type"] != "http":
             return
         self._requests += 1
+        request = Request(scope, receive)
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self._answer(request)
             if answer is not None:
                 answer.headers = {**_VERSION, **answer.headers}
-                await send_answer(send, answer, with_body=scope["method"] != "HEAD")
+                sending = send_answer(send, answer, with_body=request.method != "HEAD")
+                await (sending if answer.pieces is None else request.while_there(sending))
         except TimeoutError:
-            _log.debug("an answer was given up: its client does not read", path=scope["path"])
+            _log.debug("an answer was given up: its client does not read", path=request.path)
         except PeatError as error:  # after its beginning: the connection ends short of the length
-            _log.warning("an answer was broken off", path=scope["path"], error=str(error))
+            _log.warning("an answer was broken off", path=request.path, error=str(error))
         finally:
             self._requests -= 1
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer | None:
+    async def _answer(self, request: Request) -> Answer | None:
         """None when nobody is there any more."""
-        request: Request | None = None
         try:
-            request = Request(scope, receive)
             if self._requests > REQUESTS_LIMIT:
                 raise Fault(Code.TOOMANYREQUESTS, "too many requests at once; try again later")
             await self._access.require(request)
-            return await self._calls.answer(request)
+            answering = self._calls.answer(request)
+            is_reading = request.method in ("GET", "HEAD")
+            return await (request.while_there(answering) if is_reading else answering)
         except PeerUnavailable as error:
-            _log.debug("a client left before its request was whole", path=scope["path"], why=str(error))
+            _log.debug("a client left before its request was whole", path=request.path, why=str(error))
             return None
         except PeatError as error:
             fault = fault_of(error)
             if fault.status >= 500:
-                _log.warning("a request could not be answered", path=scope["path"], error=str(error))
+                _log.warning("a request could not be answered", path=request.path, error=str(error))
         except Exception:  # noqa: BLE001 - the edge of the request's task
             incident = secrets.token_hex(4)
-            _log.exception("a request could not be answered", path=scope["path"], incident=incident)
+            _log.exception("a request could not be answered", path=request.path, incident=incident)
             text = f"a fault of the daemon itself; its log says more about incident {incident}"
             fault = Fault(Code.UNKNOWN, text)
-        if request is not None:
-            await request.discard()
+        await request.discard()
         return Answer(fault.status, {"Content-Type": "application/json", **fault.headers}, fault.body)

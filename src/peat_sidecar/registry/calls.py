@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from peat_sidecar.registry.blobs import Blobs
+from peat_sidecar.registry.elsewhere import Elsewhere, Nowhere
 from peat_sidecar.registry.exchange import Answer, Request
 from peat_sidecar.registry.faults import Code, Fault
 from peat_sidecar.registry.listing import Listing
@@ -21,11 +22,15 @@ Call = Callable[[Request, Repository, str], Awaitable[Answer]]
 class Calls:
     """One for the program, whatever the number of listeners."""
 
-    def __init__(self, store: Store) -> None:
-        repositories = Repositories(store)
+    def __init__(self, store: Store, elsewhere: Elsewhere | None = None, default_registry: str = "") -> None:
+        """`elsewhere`: where what is not here comes from; None: from nowhere. `default_registry`: where names
+        are looked for as well that come without a registry.
+        """
+        elsewhere = elsewhere or Nowhere()
+        repositories = Repositories(store, default_registry)
         self._repositories = repositories
-        blobs, uploads = Blobs(repositories), Uploads(repositories)
-        manifests, referrers = Manifests(repositories), Referrers(repositories)
+        blobs, uploads = Blobs(repositories, elsewhere), Uploads(repositories)
+        manifests, referrers = Manifests(repositories, elsewhere), Referrers(repositories)
         self._listing = Listing(repositories)
         upload = {"GET": uploads.get, "PATCH": uploads.patch, "PUT": uploads.put, "DELETE": uploads.delete}
         self._routes: list[tuple[re.Pattern[str], Mapping[str, Call]]] = [

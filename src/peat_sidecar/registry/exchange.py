@@ -1,16 +1,18 @@
 """One request and its answer: reading a body piece by piece, and sending one, with an end to every wait."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from peat_sidecar.errors import PeerUnavailable
 from peat_sidecar.http import Receive, Scope, Send, header
 from peat_sidecar.registry.faults import Code, Fault
 
+T = TypeVar("T")
 STALL_SECONDS = 60.0
 """In which the next piece of a body has to come, and a quarter of a megabyte of an answer has to be taken."""
 _QUERY_FIELDS = 20
@@ -49,7 +51,11 @@ class Request:
         self._ended = False
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.query = _query(scope)
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """`NAME_INVALID` for one that cannot be read."""
+        return _query(self._scope)
 
     def header(self, name: str) -> str:
         """Empty when there is none."""
@@ -79,6 +85,28 @@ class Request:
             self._ended = not message.get("more_body", False)
             if message.get("body"):
                 yield message["body"]
+
+    async def while_there(self, work: Awaitable[T]) -> T:
+        """The result of work for a client, whose body is not needed any more. `PeerUnavailable` as soon as it
+        has left; the work is given up then.
+        """
+        working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self._left())
+        try:
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise PeerUnavailable("the client left before its answer was whole")
+            return working.result()
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+    async def _left(self) -> None:
+        with suppress(PeerUnavailable):
+            async for _ in self.pieces():
+                pass
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
 
     async def body(self, limit_bytes: int) -> bytes:
         """All of it; `SIZE_INVALID` when it is longer."""

@@ -1,7 +1,8 @@
 """The specification's error codes, the status that each has, and what our own errors are among them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -73,6 +74,10 @@ OF_ERRORS: Mapping[type[PeatError], tuple[Code, int]] = {
 """What an error is where nothing closer to its cause has said it."""
 
 
+RETRY_SECONDS = 10
+"""After which a client is told to ask again."""
+
+
 class Fault(PeatError):
     """An answer that is an error."""
 
@@ -98,6 +103,16 @@ class Fault(PeatError):
         if self._detail is not None:
             error["detail"] = self._detail
         return json.dumps({"errors": [error]}).encode()
+
+
+@contextmanager
+def sought() -> Iterator[None]:
+    """What others have and cannot be had from them now is to be asked for again later."""
+    try:
+        yield
+    except PeerUnavailable as error:
+        headers = {"Retry-After": str(RETRY_SECONDS)}
+        raise Fault(Code.UNKNOWN, f"{error}; try again later", status=503, headers=headers) from None
 
 
 def fault_of(error: PeatError) -> Fault:

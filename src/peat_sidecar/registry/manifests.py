@@ -2,10 +2,11 @@
 
 from peat_sidecar.errors import IntegrityError, NotFound
 from peat_sidecar.ids import Digest
-from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor
 from peat_sidecar.registry.blobs import is_known, names_of
+from peat_sidecar.registry.elsewhere import Elsewhere
 from peat_sidecar.registry.exchange import Answer, Request
-from peat_sidecar.registry.faults import Code, Fault
+from peat_sidecar.registry.faults import Code, Fault, sought
 from peat_sidecar.registry.names import Repository, parse_digest, parse_name
 from peat_sidecar.registry.pushing import push_manifest
 from peat_sidecar.registry.repositories import Repositories
@@ -15,12 +16,13 @@ from peat_sidecar.transfer import in_thread
 class Manifests:
     """`/v2/<name>/manifests/<reference>`."""
 
-    def __init__(self, repositories: Repositories) -> None:
+    def __init__(self, repositories: Repositories, elsewhere: Elsewhere) -> None:
         self._repositories = repositories
+        self._elsewhere = elsewhere
 
     async def get(self, request: Request, repository: Repository, name: str) -> Answer:
         """GET and HEAD; what the client accepts changes nothing, since the digest is over the bytes."""
-        found = await in_thread(self._repositories.manifest, repository, parse_name(name))
+        found = await self._find(repository, parse_name(name))
         if found is None:
             raise _unknown(repository, name)
         headers = {**names_of(found.digest), "Content-Type": found.media_type}
@@ -29,9 +31,23 @@ class Manifests:
         if request.method == "HEAD":
             return Answer(200, headers | {"Content-Length": str(found.size)})
         try:
-            return Answer(200, headers, await in_thread(self._repositories.read, found.digest))
+            read = self._repositories.read
+            return Answer(200, headers, await in_thread(read, found.digest, hand_out=True))
         except (NotFound, IntegrityError):  # it was removed, or its owner has changed the file
             raise _unknown(repository, name) from None
+
+    async def _find(self, repository: Repository, name: str | Digest) -> Descriptor | None:
+        """What is here by its digest asks nobody; what a tag stands for may have changed elsewhere."""
+        here = await in_thread(self._repositories.manifest, repository, name)
+        if here is not None and isinstance(name, Digest):
+            return here
+        try:
+            with sought():
+                return await self._elsewhere.manifest(repository.name, name) or here
+        except Fault:
+            if here is None:
+                raise
+            return here
 
     async def put(self, request: Request, repository: Repository, name: str) -> Answer:
         """By tag, with `?digest=` where it is to have a certain one, or by digest."""

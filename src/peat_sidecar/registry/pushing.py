@@ -5,15 +5,16 @@ keeps elsewhere, and for blobs that it carries itself. Blocks.
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 
-from peat_sidecar.errors import SourceError
+from peat_sidecar.errors import NotFound, SourceError
 from peat_sidecar.ids import Digest
 from peat_sidecar.packages import Descriptor, Package, assemble, parse_manifest
 from peat_sidecar.registry.faults import Code, Fault
 from peat_sidecar.registry.names import Repository
 from peat_sidecar.registry.repositories import Repositories
-from peat_sidecar.transfer import list_package
+from peat_sidecar.transfer import list_package, remove_package
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +45,28 @@ def push_manifest(
         raise Fault(Code.MANIFEST_INVALID, str(error)) from None
     root = Descriptor(document.descriptor.media_type, actual, len(raw))
     package = _assembled(repositories, repository, root, raw)
-    for blob in package.blobs:
-        _require(repositories, repository, package, blob)
-    store = repositories.store
-    store.put(raw, media_type=root.media_type, expected=actual)
+    with repositories.store.hold(blob.digest for blob in package.blobs):
+        for blob in package.blobs:
+            _require(repositories, repository, package, blob)
+        _take(repositories, repository, package, raw, tag)
+    return Pushed(actual, document.subject.digest if document.subject is not None else None)
+
+
+def _take(
+    repositories: Repositories, repository: Repository, package: Package, raw: bytes, tag: str | None
+) -> None:
+    """Lists the package, whose blobs are all here but for the manifest."""
+    store, root = repositories.store, package.root
+    store.put(raw, media_type=root.media_type, expected=root.digest)
     store.describe(package.blobs)
     with repositories.changing:
         if tag is not None:
             _tag(repositories, repository, package, tag)
-        elif actual not in {each.digest for each in repositories.roots(repository)}:
-            list_package(store, package, repository.reference(actual))
+        elif root.digest not in {each.digest for each in repositories.roots(repository)}:
+            list_package(store, package, repository.reference(root.digest))
         _drop_children(repositories, repository, package)
     for blob in package.blobs:  # the package holds it from now on
         store.uploads.release(repository.name, blob.digest)
-    return Pushed(actual, document.subject.digest if document.subject is not None else None)
 
 
 def _assembled(repositories: Repositories, repository: Repository, root: Descriptor, raw: bytes) -> Package:
@@ -106,7 +115,8 @@ def _drop_children(repositories: Repositories, repository: Repository, package: 
     """Manifests of an index were pushed before it by digest; now they are a part of its package."""
     for digest, document in package.documents.items():
         if digest != package.root.digest and document.subject is None:
-            repositories.store.remove_package(repository.reference(digest))
+            with suppress(NotFound):
+                remove_package(repositories.store, repository.reference(digest))
 
 
 def _unknown(repository: Repository, blob: Descriptor) -> Fault:

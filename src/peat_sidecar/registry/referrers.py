@@ -3,19 +3,21 @@ clients write it for registries without this call.
 """
 
 import json
-from functools import lru_cache
 
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import Digest
 from peat_sidecar.packages import Descriptor, Index, Manifest, parse_manifest
 from peat_sidecar.registry.exchange import Answer, Request
+from peat_sidecar.registry.memory import Memory
 from peat_sidecar.registry.names import Repository, parse_digest
 from peat_sidecar.registry.repositories import Repositories
 from peat_sidecar.transfer import in_thread
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
-_READ = 16_384
-"""Manifests whose subject is remembered: what a digest names never changes."""
+_REMEMBERED_BYTES = 16 << 20
+"""Of descriptors of manifests, with their subjects: what a digest names never changes."""
+_ENTRY_BYTES = 1024
+"""What one takes beside its annotations."""
 
 
 class Referrers:
@@ -23,7 +25,7 @@ class Referrers:
 
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
-        self._read = lru_cache(_READ)(self._read_anew)
+        self._read = Memory(self._read_anew, _remembered_bytes, _REMEMBERED_BYTES)
 
     async def get(self, request: Request, repository: Repository, name: str) -> Answer:
         """An index of them, empty where there are none."""
@@ -69,6 +71,10 @@ class Referrers:
             artifact_type=_artifact_type(document),
             annotations=document.annotations,
         )
+
+
+def _remembered_bytes(read: tuple[Digest | None, Descriptor]) -> int:
+    return _ENTRY_BYTES + len(json.dumps(read[1].to_json()))
 
 
 def _artifact_type(document: Manifest | Index) -> str | None:

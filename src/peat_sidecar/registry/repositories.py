@@ -20,8 +20,10 @@ from peat_sidecar.transfer import remove_package
 class Repositories:
     """One for the program."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, default_registry: str = "") -> None:
+        """`default_registry`: where names are looked for as well that come without a registry."""
         self.store = store
+        self._default = default_registry
         self.changing = threading.Lock()
         """Held while what a tag stands for is looked at and changed."""
 
@@ -37,11 +39,13 @@ class Repositories:
         """The repository that a name without a registry stands for: packages of image layouts and agents have
         registries that do not look like one, as `layout/app:v1`.
         """
-        first, slash, rest = repository.path.partition("/")
-        if repository.registry != LOCAL or not slash or self._is_known(repository):
+        if repository.registry != LOCAL or self._is_known(repository):
             return repository
-        other = replace(repository, registry=first, path=rest)
-        return other if self._is_known(other) else repository
+        first, slash, rest = repository.path.partition("/")
+        others = [replace(repository, registry=first, path=rest)] if slash else []
+        if self._default:
+            others.append(replace(repository, registry=self._default))
+        return next(filter(self._is_known, others), repository)
 
     def tags(self, repository: Repository) -> list[str] | None:
         """None where nothing is known of the repository."""
@@ -81,8 +85,10 @@ class Repositories:
         claimed = any(self.store.uploads.claims(repository.name, name) for name in _names(info))
         return info if claimed or self._holders(repository, info) else None
 
-    def read(self, digest: Digest) -> bytes:
-        """A document; `NotFound` when it has gone meanwhile, `SourceError` when it is too long for one."""
+    def read(self, digest: Digest, *, hand_out: bool = False) -> bytes:
+        """A document; `NotFound` when it has gone meanwhile, `SourceError` when it is too long for one. A
+        package whose root is handed out is used.
+        """
         info = self.store.find(digest)
         if info is None:
             raise NotFound(f"{digest} has gone")
@@ -90,7 +96,9 @@ class Repositories:
             raise SourceError(
                 f"{digest} has {info.size} bytes; a manifest has {DOCUMENT_LIMIT_BYTES} at most"
             )
-        with self.store.reader(info.hash) as reader:
+        if hand_out:
+            self.store.uses.note(digest)
+        with self.store.reader(info.hash, hand_out=hand_out) as reader:
             return reader.read(0, info.size)
 
     def mount(self, repository: Repository, digest: Digest, source: Repository | None) -> bool:
@@ -103,9 +111,7 @@ class Repositories:
         else:
             named = [name for each in _names(info) for name in self.store.holders(each)]
             there = self.store.uploads.is_claimed(digest) or any(name[0] != "@" for name in named)
-        if there:
-            self.store.uploads.claim(repository.name, digest)
-        return there
+        return there and self.store.uploads.share(repository.name, digest)
 
     # taking out
 
@@ -150,7 +156,7 @@ class Repositories:
         return True
 
     def _is_known(self, repository: Repository) -> bool:
-        return any(repository.holds(reference) for reference in self.store.roots(repository.name))
+        return any(self.store.has_reference(f"{repository.name}{mark}") for mark in ":@")
 
     def _references(self, repository: Repository, digest: Digest) -> list[str]:
         found = self.store.roots(repository.name)

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from peat_sidecar.errors import IntegrityError, NotFound
+from peat_sidecar.errors import IntegrityError, NotFound, Refused
 from peat_sidecar.ids import Digest
 from peat_sidecar.registry.exchange import Answer, Request
 from peat_sidecar.registry.faults import Code, Fault
@@ -42,7 +42,10 @@ class Uploads:
                 return mounted
         stated = request.query.get("digest")
         digest = parse_digest(stated) if stated else None
-        upload = await in_thread(self._store.begin, repository.name)
+        try:
+            upload = await in_thread(self._store.begin, repository.name)
+        except Refused as error:
+            raise Fault(Code.TOOMANYREQUESTS, str(error)) from None
         if digest is None:
             return _accepted(repository, upload, 0, 202)
         async with self._own(upload):

@@ -91,7 +91,11 @@ class Arrivals:
 
     def _bringing(self, name: str | None) -> list[Transfer]:
         """Transfers that bring something in: what has that name, or anything."""
-        incoming = [each for each in self._transfers.running() if each.kind is not TransferKind.EXPORT]
+        incoming = [
+            each
+            for each in self._transfers.running()
+            if each.kind in (TransferKind.IMPORT, TransferKind.FETCH)
+        ]
         return [each for each in incoming if name is None or name in self._names.get(each, ())]
 
 

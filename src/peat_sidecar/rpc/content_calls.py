@@ -5,31 +5,29 @@ What can be refused at once is; the rest is the transfer's, which goes on when t
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 
-from connectrpc.code import Code
-from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress, Reference
-from peat_sidecar.oci import Source, Target
+from peat_sidecar.oci import UNNAMED_REGISTRY, Source, Target
 from peat_sidecar.packages import Platform
 from peat_sidecar.rpc.arrivals import Arrivals
-from peat_sidecar.rpc.codes import code_of
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.mesh_messages import parse_class
 from peat_sidecar.rpc.messages import (
+    ended_transfer_message,
     parse_blob_name,
     parse_digest,
     parse_list_as,
     parse_package_name,
-    transfer_message,
 )
 from peat_sidecar.rpc.parts import Parts
-from peat_sidecar.rpc.places import open_file, open_parent, open_source, open_target
-from peat_sidecar.store import StoredPackage
-from peat_sidecar.transfer import Outcome, Progress, Transfer, TransferKind, TransferState, Work
+from peat_sidecar.rpc.places import list_packages, open_file, open_parent, open_source, open_target
+from peat_sidecar.store import BlobInfo, StoredPackage
+from peat_sidecar.transfer import Outcome, Progress, Transfer, TransferKind, Work, import_all
 from peat_sidecar.wire import Ticket
 
 
@@ -47,10 +45,15 @@ class ContentCalls:
         /,
     ) -> pb.ImportBlobResponse:
         if request.source is None:
-            raise ConfigError("nothing is named to import; set file, layout, archive or reference")
+            raise ConfigError(
+                "nothing is named to import;"
+                " set file, layout, archive, reference, registry_storage or containerd"
+            )
         place, name = request.source.field, request.source.value
         if place == "file":
             transfer = await self._import_file(request, name)
+        elif request.all:
+            transfer = await self._import_all(request, place, name)
         else:
             transfer = await self._import_package(request, place, name)
         return pb.ImportBlobResponse(transfer=await self._answer(transfer, wait=request.wait))
@@ -70,7 +73,8 @@ class ContentCalls:
             if not request.approved:
                 progress.approve_above = self._parts.limiter.limits.budgets.approve_above
             if not is_package:
-                return Outcome(blob=await getter.fetch_blob(wanted, peer, progress, expected=expected))
+                blob = await getter.fetch_blob(wanted, peer, progress, expected=expected)
+                return await self._keep(blob)
             package = await getter.fetch_package(wanted, peer, progress, list_as=list_as, expected=expected)
             return Outcome(package=package, foreign=tuple(progress.foreign))
 
@@ -104,8 +108,8 @@ class ContentCalls:
     # ---- import
 
     async def _import_file(self, request: pb.ImportBlobRequest, path: str) -> Transfer:
-        if request.choice or request.platforms or request.referrers or request.list_as:
-            raise ConfigError("choice, platforms, referrers and list_as are for packages, not for a file")
+        if request.choice or request.platforms or request.referrers or request.list_as or request.all:
+            raise ConfigError("choice, all, platforms, referrers, list_as are for packages, not for a file")
         expected = parse_digest(request.expected_digest)
         media_type, link, importer = request.media_type or None, request.link, self._parts.importer
         file = await open_file(self._parts.import_roots, path)
@@ -115,7 +119,7 @@ class ContentCalls:
                 blob = await importer.import_file(
                     file.fileno(), progress, expected=expected, media_type=media_type, link=link
                 )
-                return Outcome(blob=blob)
+                return await self._keep(blob)
             finally:
                 file.close()
 
@@ -126,11 +130,13 @@ class ContentCalls:
             file.close()
             raise
 
+    async def _keep(self, blob: BlobInfo) -> Outcome:
+        """A blob that was asked for by itself stays until somebody deletes it."""
+        await asyncio.to_thread(self._parts.store.uploads.keep, blob.proven_digest)
+        return Outcome(blob=blob)
+
     async def _import_package(self, request: pb.ImportBlobRequest, place: str, name: str) -> Transfer:
-        if request.expected_digest or request.media_type:
-            raise ConfigError(
-                "expected_digest and media_type are for a file; name a digest as choice, or in the reference"
-            )
+        _refuse_fields_of_a_file(request)
         platforms = [Platform.parse(text) for text in request.platforms]
         list_as = parse_list_as(request.list_as) or _own_name(place, name, request.choice)
         referrers, link, importer = request.referrers, request.link, self._parts.importer
@@ -145,11 +151,32 @@ class ContentCalls:
                 )
             finally:
                 await source.close()
-            return Outcome(imported.package, None, imported.referrers, imported.foreign)
+            return Outcome(imported.package, referrers=imported.referrers, foreign=imported.foreign)
 
         return await self._start_closing(
             source, TransferKind.IMPORT, list_as or source.name, source.name, take, (list_as,)
         )
+
+    async def _import_all(self, request: pb.ImportBlobRequest, place: str, path: str) -> Transfer:
+        _refuse_fields_of_a_file(request)
+        if request.choice:
+            raise ConfigError("choice names one package, and all is set; leave one of them out")
+        roots, registries, importer = self._parts.import_roots, self._parts.registries, self._parts.importer
+        platforms = [Platform.parse(text) for text in request.platforms]
+        referrers, link = request.referrers, request.link
+        named = await list_packages(roots, place, path, request.list_as)
+        packages = [
+            (list_as, partial(open_source, roots, registries, place, path, choice))
+            for choice, list_as in named
+        ]
+
+        async def take(progress: Progress) -> Outcome:
+            count = await import_all(
+                importer, packages, progress, platforms=platforms, referrers=referrers, link=link
+            )
+            return Outcome(packages=count, foreign=tuple(progress.foreign))
+
+        return self._start(TransferKind.IMPORT, f"all of {path}", path, take)
 
     # ---- fetch
 
@@ -252,17 +279,20 @@ class ContentCalls:
             raise
 
     async def _answer(self, transfer: Transfer, *, wait: bool) -> pb.Transfer:
-        if wait:
-            await transfer.wait()
-            if transfer.state is TransferState.CANCELLED:
-                raise ConnectError(Code.CANCELED, f"transfer {transfer.id} was cancelled")
-            if transfer.error is not None:
-                raise ConnectError(code_of(transfer.error), str(transfer.error))
-        return transfer_message(transfer, self._parts.node.address)
+        return await ended_transfer_message(transfer, self._parts.node.address, wait=wait)
+
+
+def _refuse_fields_of_a_file(request: pb.ImportBlobRequest) -> None:
+    if request.expected_digest or request.media_type:
+        raise ConfigError(
+            "expected_digest and media_type are for a file; name a digest as choice, or in the reference"
+        )
 
 
 def _own_name(place: str, name: str, choice: str) -> str | None:
     """What a package is called where it comes from, if that is a reference."""
+    if place == "registry_storage":
+        choice = f"{UNNAMED_REGISTRY}/{choice}"
     try:
         reference = Reference.parse(name if place == "reference" else choice)
     except ConfigError:

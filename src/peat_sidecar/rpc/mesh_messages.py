@@ -119,4 +119,5 @@ def quote_message(quote: Quote) -> pb.QuoteResponse:
         eta_seconds=quote.eta_seconds,
         limit_bytes_per_second=quote.limit or 0.0,
         free_bytes=quote.free_bytes,
+        fits=quote.fits,
     )

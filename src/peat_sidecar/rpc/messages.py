@@ -2,6 +2,9 @@
 
 from contextlib import suppress
 
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress, Reference
 from peat_sidecar.mesh import PeerInfo
@@ -17,6 +20,7 @@ _KINDS = {
     TransferKind.IMPORT: pb.TransferKind.IMPORT,
     TransferKind.FETCH: pb.TransferKind.FETCH,
     TransferKind.EXPORT: pb.TransferKind.EXPORT,
+    TransferKind.VERIFY: pb.TransferKind.VERIFY,
 }
 _STATES = {
     TransferState.RUNNING: pb.TransferState.RUNNING,
@@ -139,6 +143,18 @@ def transfer_message(transfer: Transfer, node: PeerAddress) -> pb.Transfer:
         message.transfer_class = class_message(progress.transfer_class)
     if outcome is not None:
         message.package = package_info(outcome.package, node) if outcome.package is not None else None
+        message.packages = outcome.packages
         message.blob = blob_status(outcome.blob) if outcome.blob is not None else None
         message.referrers = [package_info(each, node) for each in outcome.referrers]
     return message
+
+
+async def ended_transfer_message(transfer: Transfer, node: PeerAddress, *, wait: bool) -> pb.Transfer:
+    """As it is now, or at its end; then its error is the call's own."""
+    if wait:
+        await transfer.wait()
+        if transfer.state is TransferState.CANCELLED:
+            raise ConnectError(Code.CANCELED, f"transfer {transfer.id} was cancelled")
+        if transfer.error is not None:
+            raise ConnectError(code_of(transfer.error), str(transfer.error))
+    return transfer_message(transfer, node)

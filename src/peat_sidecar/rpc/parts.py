@@ -7,12 +7,23 @@ from typing import Protocol
 
 from peat_sidecar.confined import Roots
 from peat_sidecar.ids import PeerAddress
-from peat_sidecar.mesh import Peers, Providers, RegistryExports, Replicator, Syncer, Trust, Wants
+from peat_sidecar.mesh import (
+    Collector,
+    Peers,
+    Pins,
+    Providers,
+    RegistryExports,
+    Replicator,
+    Syncer,
+    Trust,
+    Wants,
+)
 from peat_sidecar.metrics import Metrics
 from peat_sidecar.net import Endpoint
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.records import Records
 from peat_sidecar.rpc.generated.peat_sidecar_pb import NodePhase
+from peat_sidecar.state import State
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Exporter, Getter, Importer, Limiter, Transfers
 
@@ -60,12 +71,15 @@ class Parts:
     export_roots: Roots
     registries: RegistryOptions
     metrics: Metrics
+    state: State
     records: Records
     syncer: Syncer
     trust: Trust
     providers: Providers
     wants: Wants
     replicator: Replicator
+    pins: Pins
+    collector: Collector
     exports: RegistryExports
     watchers: Mapping[str, Watching]
     """By what they watch, such as `agent http://127.0.0.1:9090`."""

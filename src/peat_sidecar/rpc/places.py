@@ -2,21 +2,29 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO, TypeVar
 
 from peat_sidecar.confined import Directory, Roots
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.oci import (
+    UNNAMED_REGISTRY,
     ArchiveSource,
     ArchiveTarget,
+    ContainerdSource,
     LayoutSource,
     LayoutTarget,
+    NamedPackage,
     RegistryOptions,
     RegistrySource,
+    RegistryStorageSource,
     RegistryTarget,
     Source,
     Target,
+    list_containerd,
+    list_layout,
+    list_registry_storage,
 )
 
 Opened = TypeVar("Opened")
@@ -37,19 +45,38 @@ async def open_parent(roots: Roots, path: str) -> tuple[Directory, str]:
 async def open_source(
     roots: Roots, registries: RegistryOptions, place: str, name: str, choice: str
 ) -> Source:
-    """The source of a package: a `layout` or an `archive` by its path, or a `reference` in a registry."""
+    """The source of a package: a `reference` in a registry, or else by the path of what kind of place."""
     if place == "reference":
         if choice:
-            raise ConfigError("a choice is for layouts and archives; name the tag or digest in the reference")
+            raise ConfigError("a choice is for what has a path; name the tag or digest in the reference")
         return RegistrySource(Reference.parse(name), registries)
     chosen = _parse_choice(choice)
 
     def open_beneath() -> Source:
-        if place == "layout":
-            return LayoutSource(roots.open_directory(name), chosen)
-        return ArchiveSource(roots.open_file(name), name, chosen)
+        if place == "archive":
+            return ArchiveSource(roots.open_file(name), name, chosen)
+        return _FOLDERS[place].source(roots.open_directory(name), chosen)
 
     return await _opened(open_beneath, _close_soon)
+
+
+async def list_packages(roots: Roots, place: str, path: str, registry: str) -> list[tuple[str, str | None]]:
+    """What can be chosen in a folder, and what each is listed under; those whose registry is not told there
+    get the one that is named here.
+    """
+    if place not in _FOLDERS:
+        raise ConfigError(f"all can be asked of {', '.join(_FOLDERS)}; name the package of a {place}")
+    if registry:
+        Reference.parse(f"{registry}/a")
+
+    def read() -> list[NamedPackage]:
+        with roots.open_directory(path) as directory:
+            return _FOLDERS[place].packages(directory)
+
+    return [
+        (each.choice, _renamed(each.reference, registry) if registry else each.reference)
+        for each in await asyncio.to_thread(read)
+    ]
 
 
 async def open_target(roots: Roots, registries: RegistryOptions, place: str, name: str) -> Target:
@@ -63,6 +90,34 @@ async def open_target(roots: Roots, registries: RegistryOptions, place: str, nam
         return ArchiveTarget(*roots.parent(name))
 
     return await _opened(open_beneath, _close_soon)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A kind of folder that holds packages."""
+
+    source: Callable[[Directory, str | Digest | None], Source]
+    packages: Callable[[Directory], list[NamedPackage]]
+
+
+def _layout_packages(directory: Directory) -> list[NamedPackage]:
+    listed = list_layout(directory)
+    return [NamedPackage(str(each.root.digest), each.reference or None) for each in listed]
+
+
+_FOLDERS = {
+    "layout": _Folder(LayoutSource, _layout_packages),
+    "registry_storage": _Folder(RegistryStorageSource, list_registry_storage),
+    "containerd": _Folder(ContainerdSource, list_containerd),
+}
+
+
+def _renamed(reference: str | None, registry: str) -> str | None:
+    """In the named registry, where the place did not tell one."""
+    unnamed = f"{UNNAMED_REGISTRY}/"
+    if reference is None or not reference.startswith(unnamed):
+        return reference
+    return f"{registry}/{reference.removeprefix(unnamed)}"
 
 
 def _parse_choice(text: str) -> str | Digest | None:

@@ -2,6 +2,7 @@
 
 from peat_sidecar.rpc.admission_calls import AdmissionCalls
 from peat_sidecar.rpc.content_calls import ContentCalls
+from peat_sidecar.rpc.disk_calls import DiskCalls
 from peat_sidecar.rpc.document_calls import DocumentCalls
 from peat_sidecar.rpc.limit_calls import LimitCalls
 from peat_sidecar.rpc.mesh_package_calls import MeshPackageCalls
@@ -18,6 +19,7 @@ _CALLS = (
     MeshPackageCalls,
     WantCalls,
     StoreCalls,
+    DiskCalls,
     ContentCalls,
     TransferCalls,
     LimitCalls,
@@ -31,6 +33,7 @@ class Service(
     MeshPackageCalls,
     WantCalls,
     StoreCalls,
+    DiskCalls,
     ContentCalls,
     TransferCalls,
     LimitCalls,

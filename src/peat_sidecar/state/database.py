@@ -27,21 +27,27 @@ class _Damaged(sqlite3.DatabaseError):
 
 
 def open_database(
-    path: Path, schema: str, version: int, columns: Mapping[str, str], added: Mapping[str, Mapping[str, str]]
+    path: Path,
+    schema: str,
+    version: int,
+    columns: Mapping[str, str],
+    added: Mapping[str, Mapping[str, str]],
+    later: str,
 ) -> sqlite3.Connection:
     """Makes what is missing. `columns` says what is carried over of each table when the file is damaged,
-    `added` which columns the schema lacks, as files of earlier programs do: by table, with their types.
+    `added` which columns the schema lacks, as files of earlier programs do: by table, with their types;
+    `later` makes the tables that such files lack.
 
     `ConfigError` when another process has it or a newer program wrote it; `StoreFull`, `StoreFailed`.
     """
     with translated(path):
         try:
-            return _connect(path, schema, version, added)
+            return _connect(path, schema, version, added, later)
         except sqlite3.DatabaseError as error:
             if _code(error) not in _DAMAGE:
                 raise
         aside = _set_aside(path)
-        database = _connect(path, schema, version, added)
+        database = _connect(path, schema, version, added, later)
         saved = _carry_over(aside, database, columns)
         _log.error(
             "the state was damaged; what could be read of it is carried over, look whether bans and wants"
@@ -79,7 +85,7 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def _connect(
-    path: Path, schema: str, version: int, added: Mapping[str, Mapping[str, str]]
+    path: Path, schema: str, version: int, added: Mapping[str, Mapping[str, str]], later: str
 ) -> sqlite3.Connection:
     new = not path.exists()
     if new:  # what it says of peers is nobody else's business
@@ -101,6 +107,7 @@ def _connect(
             if database.execute("SELECT 1 FROM sqlite_schema").fetchone():
                 raise _Damaged("tables without a version")
             database.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")
+        database.executescript(later)
         for table, kinds in added.items():
             _add_columns(database, table, kinds)
         if new:

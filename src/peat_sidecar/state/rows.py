@@ -6,7 +6,8 @@ from typing import Literal
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.ids import BlobHash, Digest, EndpointId
 
-Origin = Literal["user", "policy"]
+Origin = Literal["user", "policy", "client"]
+"""Who caused something: a person, a rule, or a client of the registry that pulled it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,16 @@ class Ban:
     endpoint_id: EndpointId
     reason: str
     at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What is never taken out for room."""
+
+    name: str
+    """A reference, a pattern of references, a digest or a collection's hash."""
+    created_at: float
     """Unix seconds."""
 
 

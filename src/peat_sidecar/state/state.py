@@ -5,7 +5,7 @@ Each write is one transaction. A row that cannot be understood (a damaged file w
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Digest, EndpointId
 from peat_sidecar.state.database import open_database, translated
-from peat_sidecar.state.rows import Ban, ExportRow, RememberedPeer, ReplicaRow, WantRow
+from peat_sidecar.state.rows import Ban, ExportRow, Pin, RememberedPeer, ReplicaRow, WantRow
 
 T = TypeVar("T")
 _VERSION = 1
@@ -39,6 +39,11 @@ CREATE TABLE replicas (
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_LATER_SCHEMA = """
+CREATE TABLE IF NOT EXISTS pins (name TEXT PRIMARY KEY, created_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uses (root TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+"""
+"""Tables that files of earlier programs lack."""
 _ADDED = {
     "wants": {
         "approved": "INTEGER NOT NULL DEFAULT 0",
@@ -54,6 +59,8 @@ _COLUMNS = {
     "exports": "id, root, target, created_at, done, attempts, last_error",
     "replicas": "collection, root, reference, arch, agent_id, origin, unwanted_by",
     "facts": "key, value",
+    "pins": "name, created_at",
+    "uses": "root, at",
 }
 
 
@@ -70,7 +77,7 @@ class State:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Makes the file where it is missing. `ConfigError` when another process has it."""
-        return cls(path, open_database(path, _SCHEMA, _VERSION, _COLUMNS, _ADDED))
+        return cls(path, open_database(path, _SCHEMA, _VERSION, _COLUMNS, _ADDED, _LATER_SCHEMA))
 
     def close(self) -> None:
         """Closing again does nothing."""
@@ -186,6 +193,40 @@ class State:
         """Whether there was one."""
         return self._remove("replicas", "collection", collection.value)
 
+    # pins
+
+    def pins(self) -> list[Pin]:
+        """In the order of their names."""
+        return self._all("pins", lambda row: Pin(row[0], float(row[1])))
+
+    def put_pin(self, pin: Pin) -> None:
+        """Adds it, or replaces the one of that name."""
+        self._put("pins", (pin.name, pin.created_at))
+
+    def remove_pin(self, name: str) -> bool:
+        """Whether there was one."""
+        return self._remove("pins", "name", name)
+
+    # last uses of packages
+
+    def uses(self) -> dict[Digest, float]:
+        """Unix seconds, by the roots of packages."""
+        return dict(self._all("uses", lambda row: (Digest.parse(row[0]), float(row[1]))))
+
+    def put_uses(self, fresh: Mapping[Digest, float], gone: Iterable[Digest]) -> None:
+        """Adds or replaces some and forgets others, in one transaction."""
+        with self._lock, translated(self._path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                rows = [(str(root), at) for root, at in fresh.items()]
+                self._database.executemany("INSERT OR REPLACE INTO uses (root, at) VALUES (?, ?)", rows)
+                self._database.executemany("DELETE FROM uses WHERE root = ?", [(str(each),) for each in gone])
+                self._database.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk has rolled back already
+                    self._database.execute("ROLLBACK")
+                raise
+
     # facts
 
     def get(self, key: str) -> str | None:
@@ -261,6 +302,6 @@ def _replica(row: tuple[Any, ...]) -> ReplicaRow:
 
 
 def _origin(text: str) -> Any:
-    if text not in ("user", "policy"):
+    if text not in ("user", "policy", "client"):
         raise ValueError(text)
     return text

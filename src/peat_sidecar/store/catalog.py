@@ -10,9 +10,10 @@ from typing import Any
 
 import structlog
 
-from peat_sidecar.errors import ConfigError, NotFound, PeatError
+from peat_sidecar.errors import ConfigError, NotFound, PeatError, StoreFull
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.packages import Descriptor, Package, Walk
+from peat_sidecar.store.companions import HEAD_BYTES, Companions
 from peat_sidecar.store.failures import translated
 from peat_sidecar.store.index import BlobRow, PackageRow
 from peat_sidecar.store.layout import (
@@ -22,6 +23,7 @@ from peat_sidecar.store.layout import (
     read_descriptors,
 )
 from peat_sidecar.store.records import StoredPackage
+from peat_sidecar.store.reserve import Reserve
 from peat_sidecar.store.shelf import Shelf
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +40,11 @@ class Catalog:
         self._shelf = shelf
         self._path = shelf.layout.oci / "index.json"
         self._listeners: tuple[PackagesListener, ...] = ()
+        self._reserve = Reserve(shelf.layout.reserve)
+        self._is_stale = False
+        """A package was removed that index.json still lists."""
+        self.companions = Companions(self._read_head)
+        """Of the packages that are listed; under the lock of the names."""
 
     def subscribe(self, listener: PackagesListener) -> Callable[[], None]:
         """Called after each change, in the thread that made it. Returns what ends it."""
@@ -54,27 +61,27 @@ class Catalog:
         """Replaces what had that reference. NotFound when a blob of it is not complete here."""
         shelf = self._shelf
         with shelf.naming:
-            missing = [digest for digest in package.blobs if shelf.find(digest) is None]
-            if missing or package.root.digest not in package.blobs:
-                raise NotFound(
-                    f"{missing[0] if missing else package.root.digest} of the package is not in the store"
-                )
+            self._require_here(package)
             root = package.root
             descriptor = {"mediaType": root.media_type, "digest": str(root.digest), "size": root.size}
             if root.artifact_type is not None:
                 descriptor["artifactType"] = root.artifact_type
-            before = shelf.index.packages("reference IS ?", (package.reference,)) if package.reference else []
             row = PackageRow(
                 package.reference, root.digest, descriptor, package.collection, package.bytes, package.blobs
             )
+            replaced = shelf.index.packages("name = ?", (row.name,))
+            before = replaced if package.reference else []
             shelf.index.add_package(row)
             try:
                 self.write()
             except PeatError:
                 shelf.index.remove_packages([row.name])
-                for old in before:
+                for old in replaced:
                     shelf.index.add_package(old)
                 raise
+            self.companions.add(package.collection)
+            for old in replaced:
+                self.companions.remove(old.collection)
         self._tell([package], [_package(old) for old in before])
 
     def all(self) -> list[StoredPackage]:
@@ -96,9 +103,16 @@ class Catalog:
         """Forgets the packages of that name; their blobs stay. Says which they were."""
         with self._shelf.naming:
             rows = self._shelf.index.find_packages(name)
-            self._shelf.index.remove_packages([row.name for row in rows])
-            if rows:
-                self.write()
+            names = [row.name for row in rows]
+            try:
+                self._shelf.index.remove_packages(names)
+            except StoreFull:
+                self._reserve.give_up()
+                self._shelf.index.remove_packages(names)
+            for row in rows:
+                self.companions.remove(row.collection)
+            self._is_stale = self._is_stale or bool(rows)
+            self.write_again()
         removed = [_package(row) for row in rows]
         if removed:
             self._tell([], removed)
@@ -108,18 +122,27 @@ class Catalog:
         for listener in self._listeners:
             listener(added, removed)
 
+    def write_again(self) -> None:
+        """After a removal: index.json may be behind while the disk is full, for what is removed makes room.
+        What it lists too much is passed over when it is read back.
+        """
+        if self._is_stale:
+            try:
+                self.write()
+            except StoreFull as error:
+                _log.warning("index.json is written when there is room again", error=str(error))
+                return
+        self._reserve.fill()
+
     def write(self) -> None:
         """Makes index.json say what the database knows; does nothing when it does."""
         with self._shelf.naming:
             rows = sorted(self._shelf.index.packages(), key=lambda row: row.name)
             data = encode_index([_listed(row) for row in rows])
             with translated(self._path, len(data)):
-                try:
-                    if self._path.read_bytes() == data:
-                        return
-                except FileNotFoundError:
-                    pass
-                self._shelf.layout.replace(self._shelf.disk, self._path, data)
+                if not self._path.exists() or self._path.read_bytes() != data:
+                    self._shelf.layout.replace(self._shelf.disk, self._path, data)
+            self._is_stale = False
 
     def recover(self) -> None:
         """At start: packages that only index.json knows (the database was lost, or is older) are read back,
@@ -133,7 +156,10 @@ class Catalog:
         if gone:
             _log.warning("packages without their manifest are dropped", packages=gone)
             index.remove_packages(gone)
+        for row in index.packages():
+            self.companions.add(row.collection)
         self.write()
+        self._reserve.fill()
 
     def _read_back(self, entry: dict[str, Any], known: set[str]) -> None:
         try:
@@ -168,11 +194,29 @@ class Catalog:
                     walk.feed(descriptor, self._read(row))
         return walk.package()
 
-    def _read(self, row: BlobRow) -> bytes:
+    def _require_here(self, package: StoredPackage) -> None:
+        """All its blobs, and what goes with its collection."""
+        find = self._shelf.find
+        missing: list[Digest | BlobHash] = [each for each in package.blobs if find(each) is None]
+        if package.root.digest not in package.blobs:
+            missing.append(package.root.digest)
+        if find(package.collection) is not None:
+            missing += [each for each in self.companions.of(package.collection) if find(each) is None]
+        if missing:
+            raise NotFound(f"{missing[0]} of the package is not in the store; import or fetch it again")
+
+    def _read_head(self, collection: BlobHash) -> bytes:
+        row = self._shelf.find(collection)
+        try:
+            return self._read(row, HEAD_BYTES) if row is not None else b""
+        except PeatError:  # it has gone, or was changed: the package is fetched by its digests then
+            return b""
+
+    def _read(self, row: BlobRow, limit: int | None = None) -> bytes:
         fd = self._shelf.open(row)
         try:
             with translated(self._shelf.layout.blob(row.sha256)):
-                return self._shelf.disk.read(fd, row.size, 0)
+                return self._shelf.disk.read(fd, row.size if limit is None else limit, 0)
         finally:
             self._shelf.disk.close(fd)
 

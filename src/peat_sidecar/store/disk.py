@@ -155,6 +155,11 @@ class Disk:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
 
+    def total_bytes(self, path: Path) -> int:
+        """The size of the file system."""
+        status = os.statvfs(path)
+        return status.f_blocks * status.f_frsize
+
     # names
 
     def rename(self, source: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ keeps SQLite from needing shared memory (that fails badly on a full disk).
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,27 @@ class Index:
         query = f"SELECT {_BLOB_COLUMNS} FROM blobs WHERE {where} ORDER BY hash LIMIT ?"
         return [_blob(row) for row in self._rows(query, (*values, limit))]
 
+    def find_all(self, hashes: Sequence[BlobHash]) -> list[BlobRow]:
+        """Those of them that there are."""
+        query = f"SELECT {_BLOB_COLUMNS} FROM blobs WHERE hash IN ({_marks(hashes)})"
+        return [_blob(row) for row in self._rows(query, tuple(each.value for each in hashes))]
+
+    def held(self, digests: Sequence[Digest]) -> set[Digest]:
+        """Those of them that a package names."""
+        query = f"SELECT DISTINCT digest FROM package_blobs WHERE digest IN ({_marks(digests)})"
+        return {Digest.parse(digest) for (digest,) in self._rows(query, tuple(map(str, digests)))}
+
+    def blobs_without_package(self, after: bytes, limit: int) -> list[BlobRow]:
+        """Those that no package names, in the order of their hashes."""
+        held = "EXISTS (SELECT 1 FROM package_blobs WHERE digest IN (sha256, sha512))"
+        query = f"SELECT {_BLOB_COLUMNS} FROM blobs WHERE hash > ? AND NOT {held} ORDER BY hash LIMIT ?"
+        return [_blob(row) for row in self._rows(query, (after, limit))]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every blob, by each of its digests as text."""
+        rows = self._rows("SELECT sha256, sha512, size FROM blobs", ())
+        return {name: size for *names, size in rows for name in names if name is not None}
+
     def add_blobs(self, rows: Iterable[BlobRow]) -> None:
         """One transaction; a row of the same name is replaced, a media type that is known is kept."""
         values = [
@@ -145,7 +166,8 @@ class Index:
             )
 
     def remove_blobs(self, hashes: Iterable[BlobHash]) -> None:
-        with self._transaction():
+        """Not durable by itself: a row that a power loss brings back has no file, and goes at the start."""
+        with self._transaction(durable=False):
             self._database.executemany("DELETE FROM blobs WHERE hash = ?", [(each.value,) for each in hashes])
 
     def totals(self) -> tuple[int, int, int]:
@@ -201,6 +223,11 @@ class Index:
         rows = self._rows(query, (prefix, prefix + "\U0010ffff"))
         return [(reference, json.loads(descriptor)) for reference, descriptor in rows]
 
+    def has_reference(self, prefix: str) -> bool:
+        """Whether a reference begins with a text."""
+        query = "SELECT 1 FROM packages WHERE name >= ? AND name < ? AND reference NOT NULL LIMIT 1"
+        return bool(self._rows(query, (prefix, prefix + "\U0010ffff")))
+
     def remove_packages(self, names: Iterable[str]) -> None:
         with self._transaction():
             self._database.executemany("DELETE FROM packages WHERE name = ?", [(name,) for name in names])
@@ -225,8 +252,9 @@ class Index:
             return self._database.execute(query, values).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, *, durable: bool = True) -> Iterator[None]:
         with self._lock, translated(self._path, 64 << 10):
+            self._database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -286,6 +314,10 @@ def _damaged(what: str) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(what)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _key(name: BlobHash | Digest) -> tuple[str, str | bytes]:

@@ -4,7 +4,9 @@ oci/oci-layout, oci/index.json, oci/blobs/<algorithm>/<hex>     complete blobs; 
 trees/<hash>                                                     pre-order tree pairs, none up to 16 KiB
 partial/<hash>.{data,tree,have}, partial/<digest>.download       what is not complete, and temporary files
 uploads/<owner>/<id>.upload, <algorithm>-<hex>.blob             what clients send, and have sent
-index.db, lock
+uploads/kept/<algorithm>-<hex>                                  blobs that were taken in by themselves
+damaged/<hex>                                                   what turned out to be damaged, by its sha256
+index.db, lock, reserve
 """
 
 import json
@@ -54,6 +56,16 @@ class Layout:
     @property
     def uploads(self) -> Path:
         return self.data_dir / "uploads"
+
+    @property
+    def damaged(self) -> Path:
+        """Files that turned out not to be what their names say."""
+        return self.data_dir / "damaged"
+
+    @property
+    def reserve(self) -> Path:
+        """Room for removals on a full disk."""
+        return self.data_dir / "reserve"
 
     @property
     def index(self) -> Path:

@@ -36,6 +36,7 @@ class BlobReader:
         self._size = size
         self._have = have
         self._check = check
+        self._ended: Callable[[], None] = lambda: None
 
     @property
     def size(self) -> int:
@@ -65,11 +66,17 @@ class BlobReader:
         with self._opened_tree().use() as fd, translated(str(self.hash)):
             return self._shelf.disk.read(fd, length, offset)
 
+    def on_close(self, ended: Callable[[], None]) -> None:
+        """Has it called once, when this is closed."""
+        self._ended = ended
+
     def close(self) -> None:
         self._data.close()
         with self._opening:
             if self._tree is not None:
                 self._tree.close()
+            ended, self._ended = self._ended, lambda: None
+        ended()
 
     def __enter__(self) -> Self:
         return self

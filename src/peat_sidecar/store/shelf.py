@@ -93,14 +93,15 @@ class Shelf:
                 f"blob {row.sha256}: {why} since the import; it is dropped, import or fetch it again"
             )
 
-    def drop(self, row: BlobRow) -> None:
-        """Forgets a blob and removes its names; a file that others own stays where they have it."""
+    def drop(self, *rows: BlobRow) -> None:
+        """Forgets blobs and removes their names; a file that others own stays where they have it."""
         with self.naming, translated(self.layout.oci):
-            for digest in (row.sha256, row.sha512):
-                if digest is not None:
-                    self.disk.unlink(self.layout.blob(digest))
-            self.disk.unlink(self.layout.tree(row.hash))
-            self.index.remove_blobs([row.hash])
+            for row in rows:
+                for digest in (row.sha256, row.sha512):
+                    if digest is not None:
+                        self.disk.unlink(self.layout.blob(digest))
+                self.disk.unlink(self.layout.tree(row.hash))
+            self.index.remove_blobs([row.hash for row in rows])
 
     def mark_linked(self, row: BlobRow, fd: int) -> None:
         """From now on someone else has a name for the file too."""

@@ -1,7 +1,8 @@
 """The store's face: blobs and packages of one data directory."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,24 +14,24 @@ from blake3 import blake3
 from peat_sidecar.bao import GROUP_SIZE
 from peat_sidecar.errors import NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest
-from peat_sidecar.packages import Descriptor
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import exporting, importing
-from peat_sidecar.store.catalog import Catalog, PackagesListener
+from peat_sidecar.store.catalog import Catalog
 from peat_sidecar.store.checkpoints import Checkpointer
+from peat_sidecar.store.discarding import names_of
 from peat_sidecar.store.disk import Disk
 from peat_sidecar.store.failures import require_room, translated
 from peat_sidecar.store.files import TreeFile
 from peat_sidecar.store.hashing import Digester, NamePipeline, Names, wants_sha512
+from peat_sidecar.store.holdings import Holdings
 from peat_sidecar.store.index import BlobRow, Index
 from peat_sidecar.store.layout import Layout
 from peat_sidecar.store.lock import DataDirLock
 from peat_sidecar.store.partial import PartialBlob, PartialState
 from peat_sidecar.store.reader import BlobReader
-from peat_sidecar.store.records import BlobInfo, StoredPackage, Usage
+from peat_sidecar.store.records import BlobInfo, Usage
 from peat_sidecar.store.recovery import Recovery
 from peat_sidecar.store.shelf import Finished, Listener, Shelf
-from peat_sidecar.store.uploads import Uploads
 from peat_sidecar.store.writer import BlobWriter
 
 _PUT_THREADS = 8
@@ -41,14 +42,13 @@ Item = tuple[bytes, Digest | None, str | None]
 """Data, expected digest, media type."""
 
 
-class Store:
+class Store(Holdings):
     """Synchronous and thread-safe; on an event loop, what touches the disk for long belongs into a thread."""
 
     def __init__(
         self, shelf: Shelf, catalog: Catalog, partials: dict[BlobHash, PartialState], lock: DataDirLock
     ) -> None:
-        self._shelf = shelf
-        self._catalog = catalog
+        super().__init__(shelf, catalog)
         self._lock = lock
         self._partials = partials
         self._open_partials: dict[BlobHash, PartialBlob | None] = {}
@@ -58,8 +58,6 @@ class Store:
         self._checkpointer = Checkpointer()
         self._hashers = ThreadPoolExecutor(_HASH_THREADS, "hash")
         self._closed = False
-        self.uploads = Uploads(shelf)
-        """What clients are sending, and have sent, of which no package speaks yet."""
         shelf.on_published = self._drop_part
 
     @classmethod
@@ -162,8 +160,18 @@ class Store:
         """
         return self._shelf.subscribe(hash, listener)
 
-    def reader(self, hash: BlobHash) -> BlobReader:
-        """NotFound when nothing of it is here; IntegrityError when it was linked and the file has changed."""
+    def reader(self, hash: BlobHash, *, hand_out: bool = False) -> BlobReader:
+        """NotFound when nothing of it is here; IntegrityError when it was linked and the file has changed.
+
+        What is handed out is in use until the reader is closed, and a little longer.
+        """
+        reader = self._reader(hash)
+        if hand_out:
+            self._readings.begin(hash)
+            reader.on_close(lambda: self._readings.end(hash))
+        return reader
+
+    def _reader(self, hash: BlobHash) -> BlobReader:
         row = self._shelf.find(hash)
         if row is None:
             with self._registering:
@@ -229,6 +237,19 @@ class Store:
         except BaseException:
             self._downloads.discard(expected)
             raise
+
+    def downloaded(self, expected: Digest) -> int:
+        """How many bytes of a blob have come that comes as a stream, or came before one broke off."""
+        with suppress(OSError):
+            return self._shelf.layout.download(expected).stat().st_size
+        return 0
+
+    def read_download(self, expected: Digest, offset: int, most_bytes: int) -> bytes:
+        """Some of them; nothing is proven yet. Empty where there are none."""
+        with suppress(OSError), self._shelf.layout.download(expected).open("rb") as file:
+            file.seek(offset)
+            return file.read(most_bytes)
+        return b""
 
     def import_file(
         self,
@@ -296,14 +317,20 @@ class Store:
         with self._shelf.naming:
             row = self._shelf.find(hash)
             if row is not None:
-                names = [digest for digest in (row.sha256, row.sha512) if digest is not None]
-                holders = self._shelf.index.holders(names)
-                if holders:
-                    raise Refused(
-                        f"blob {hash} belongs to {', '.join(holders[:5])}; remove the package first"
-                    )
+                holders = self._shelf.index.holders(names_of(row))
+                if holders or hash in self._catalog.companions:
+                    of = ", ".join(holders[:5]) or "the collection of a package"
+                    raise Refused(f"blob {hash} belongs to {of}; remove the package first")
+                if self._discarding.is_held(row):
+                    raise Refused(f"a transfer is at work with blob {hash}; cancel that, or wait for its end")
+                for digest in names_of(row):
+                    self.uploads.let_go(digest)
                 self._shelf.drop(row)
                 return
+        self.delete_part(hash)
+
+    def delete_part(self, hash: BlobHash) -> None:
+        """Of a blob that is not complete: Refused while it is being fetched; NotFound when there is none."""
         with self._registering:
             state = self._partials.get(hash)
             if state is None:
@@ -313,43 +340,18 @@ class Store:
             del self._partials[hash]
             self._shelf.remove_part(hash)  # before another fetch of it can begin
 
-    # packages
+    def old_parts(self, age_seconds: float) -> list[BlobInfo]:
+        """Parts that nobody is at work with, and nothing came to for so long."""
+        before = time.time() - age_seconds
+        with self._registering:
+            states = [each for name, each in self._partials.items() if name not in self._open_partials]
+        return [each.info() for each in states if self._changed_at(each) <= before]
 
-    def add_package(self, package: StoredPackage) -> None:
-        """Lists a package whose blobs are all here, in the index and in index.json; replaces the one that had
-        its reference. NotFound names a blob that is missing.
-        """
-        self._catalog.add(package)
-
-    def packages(self) -> list[StoredPackage]:
-        """All, the newest first."""
-        return self._catalog.all()
-
-    def package(self, name: Digest | BlobHash | str) -> StoredPackage | None:
-        """By root digest, by collection hash, or by reference."""
-        return self._catalog.find(name)
-
-    def remove_package(self, name: Digest | BlobHash | str) -> list[StoredPackage]:
-        """Forgets packages; their blobs stay until they are deleted. Returns what was removed."""
-        return self._catalog.remove(name)
-
-    def roots(self, prefix: str = "") -> dict[str, Descriptor]:
-        """The references of packages that begin with a text, in order, and what they resolve to."""
-        return self._catalog.roots(prefix)
-
-    def holders(self, digest: Digest) -> list[str]:
-        """The packages that hold a blob by this digest: their references, `@root` of one without."""
-        return self._shelf.index.holders([digest])
-
-    def describe(self, descriptors: Iterable[Descriptor]) -> None:
-        """Takes note of the media types of blobs that came without."""
-        self._catalog.describe(descriptors)
-
-    def on_packages(self, listener: PackagesListener) -> Callable[[], None]:
-        """Calls `listener(added, removed)` after packages were listed or taken out, in the thread that did
-        it; one that gave its reference to another is among the removed. Returns what ends it.
-        """
-        return self._catalog.subscribe(listener)
+    def _changed_at(self, part: PartialState) -> float:
+        try:
+            return self._shelf.layout.partial_file(part.hash, "data").stat().st_mtime
+        except OSError:  # it is whole, or has gone
+            return time.time()
 
     # inside
 

@@ -2,7 +2,8 @@
 
 An upload is a file that grows; its length is where the client has to go on, also after the death of the
 program. When its digest is known it is read once, and becomes a blob by its name. Then the owner has a claim
-to the blob, until a package of its own speaks of it or a time is over.
+to the blob, until a package of its own speaks of it or a time is over. A blob that was taken in by itself,
+as a single file, is kept until somebody deletes it.
 """
 
 import hashlib
@@ -10,13 +11,13 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from peat_sidecar.errors import IntegrityError, NotFound
-from peat_sidecar.ids import Digest
+from peat_sidecar.errors import IntegrityError, NotFound, Refused
+from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.store.failures import require_room, translated
 from peat_sidecar.store.importing import take_file
 from peat_sidecar.store.records import BlobInfo
@@ -26,6 +27,9 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _UPLOAD, _CLAIM = ".upload", ".blob"
 _BROUGHT = b"brought"
 """In a claim: the blob was not here before, so that it goes with the last claim unless a package has it."""
+_KEPT = "kept"
+OPEN_LIMIT = 1000
+"""Uploads at once, of all owners."""
 
 
 class Uploads:
@@ -34,9 +38,16 @@ class Uploads:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._folder = shelf.layout.uploads
+        self.discard: Callable[[Iterable[BlobHash]], object] = lambda blobs: None
+        """Deletes those of the blobs that nothing needs."""
 
     def begin(self, owner: str) -> "Upload":
-        """A new one, empty."""
+        """A new one, empty. `Refused` when too many have been begun and not ended."""
+        if sum(1 for _ in self._folder.glob(f"*/*{_UPLOAD}")) >= OPEN_LIMIT:
+            raise Refused(
+                f"{OPEN_LIMIT} uploads are open; end or give up some of them, or wait: they are dropped after"
+                " a day in which nothing came"
+            )
         upload = Upload(self._shelf, owner, self._place(owner) / f"{secrets.token_hex(16)}{_UPLOAD}")
         with translated(upload.path):
             upload.path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,12 +78,22 @@ class Uploads:
     def claim(self, owner: str, digest: Digest, *, brought: bool = False) -> None:
         """The owner has sent the blob, or been given it; the time of a claim begins again."""
         path = self._claim(owner, digest)
-        with translated(path):
+        with self._shelf.naming, translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:
                 if brought:
                     file.write(_BROUGHT)
             os.utime(path)
+
+    def share(self, owner: str, digest: Digest) -> bool:
+        """Gives the owner a claim to a blob that others have, and that goes with the last claim where it did
+        before. Whether it is still here.
+        """
+        with self._shelf.naming:
+            here = self._shelf.find(digest) is not None
+            if here:
+                self.claim(owner, digest, brought=any(map(_was_brought, self._claims_to(digest))))
+            return here
 
     def claims(self, owner: str, digest: Digest) -> bool:
         """Whether the owner has a claim to the blob."""
@@ -80,7 +101,28 @@ class Uploads:
 
     def is_claimed(self, digest: Digest) -> bool:
         """Whether anyone has a claim to it."""
-        return any(self._folder.glob(f"*/{_claim_name(digest)}"))
+        return any(True for _ in self._claims_to(digest))
+
+    def keep(self, digest: Digest) -> None:
+        """The blob was taken in by itself: it stays without a package, until `let_go`."""
+        path = self._kept(digest)
+        with translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def kept(self) -> list[Digest]:
+        """All of those."""
+        return [_digest_of(path) for path in (self._folder / _KEPT).glob("*-*")]
+
+    def spoken_for(self) -> set[Digest]:
+        """Blobs that are kept, and those that somebody has a claim to."""
+        return {*self.kept(), *(_digest_of(path) for path in self._folder.glob(f"*/*{_CLAIM}"))}
+
+    def let_go(self, digest: Digest) -> None:
+        """It is not kept for its own sake any more."""
+        path = self._kept(digest)
+        with translated(path):
+            path.unlink(missing_ok=True)
 
     def release(self, owner: str, digest: Digest) -> bool:
         """Gives the claim up, and with the last one the blob that was brought for it, unless a package has
@@ -102,24 +144,30 @@ class Uploads:
                 if path.stat().st_mtime > before:
                     continue
                 if path.suffix == _CLAIM:
-                    algorithm, _, digits = path.stem.partition("-")
-                    self._release(path, Digest(algorithm, digits))
+                    self._release(path, _digest_of(path))
                 else:
                     path.unlink()
                 dropped += 1
         return dropped
 
     def _release(self, path: Path, digest: Digest) -> None:
-        brought = path.read_bytes().startswith(_BROUGHT)
-        path.unlink()
-        if not brought or self.is_claimed(digest):
-            return
-        shelf = self._shelf
-        with shelf.naming:
-            row = shelf.find(digest)
-            names = [name for name in (row.sha256, row.sha512) if name is not None] if row is not None else []
-            if row is not None and not shelf.index.holders(names):
-                shelf.drop(row)
+        with self._shelf.naming:  # so that nobody gets a claim between the look and the deletion
+            brought = _was_brought(path)
+            path.unlink()
+            row = self._shelf.find(digest)
+            if brought and row is not None:
+                self.discard([row.hash])
+
+    def _claims_to(self, digest: Digest) -> Iterable[Path]:
+        name = _claim_name(digest)
+        with suppress(FileNotFoundError):
+            for owner in os.listdir(self._folder):
+                path = self._folder / owner / name
+                if path.exists():
+                    yield path
+
+    def _kept(self, digest: Digest) -> Path:
+        return self._folder / _KEPT / f"{digest.algorithm}-{digest.hex}"
 
     def _place(self, owner: str) -> Path:
         """Names of repositories are longer than those of files may be, and have slashes."""
@@ -152,14 +200,18 @@ class Upload:
         require_room(self.path.parent, needed_bytes)
 
     def append(self, pieces: Sequence[bytes]) -> None:
-        """The next bytes; they outlive the program when it returns."""
-        with translated(self.path, sum(map(len, pieces))):
+        """The next bytes; they outlive the program when it returns. The disk has them early, so that the end
+        of a large upload does not wait for all of it.
+        """
+        size = sum(map(len, pieces))
+        with translated(self.path, size):
             fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             try:
                 for piece in pieces:
                     left = memoryview(piece)
                     while left:
                         left = left[os.write(fd, left) :]
+                self._shelf.disk.begin_sync(fd, os.fstat(fd).st_size - size, size)
             finally:
                 os.close(fd)
 
@@ -172,6 +224,16 @@ class Upload:
         """It is given up."""
         with translated(self.path):
             self.path.unlink(missing_ok=True)
+
+
+def _digest_of(path: Path) -> Digest:
+    """Of a claim, or of what is kept."""
+    algorithm, _, digits = path.name.removesuffix(_CLAIM).partition("-")
+    return Digest(algorithm, digits)
+
+
+def _was_brought(claim: Path) -> bool:
+    return claim.read_bytes().startswith(_BROUGHT)
 
 
 def _claim_name(digest: Digest) -> str:

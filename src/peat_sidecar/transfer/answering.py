@@ -6,7 +6,7 @@ what is read beyond the bytes that are sent (the rest of a group of which single
 budget.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from peat_sidecar.bao import encode
 from peat_sidecar.errors import NotFound
@@ -30,18 +30,25 @@ _HASH_BYTES = 32
 _SEQUENCE_PIECE = 1024
 
 
-def answer(store: Store, request: Get | GetMany, *, piece_bytes: int = 1 << 20) -> Iterator[bytes]:
+Clears = Callable[[BlobHash], bool]
+"""Whether peers may have what is here of a blob; blocks."""
+
+
+def answer(
+    store: Store, request: Get | GetMany, *, piece_bytes: int = 1 << 20, clears: Clears = lambda _: True
+) -> Iterator[bytes]:
     """The answer in pieces of up to about `piece_bytes`.
 
-    `NotFound` where a blob is not here, or not all of what is asked of it; `TooManyRanges` where the request
-    costs more than it may; `IntegrityError` and `StoreFailed` as the store has them.
+    `NotFound` where a blob is not here, or not all of what is asked of it, or not for peers;
+    `TooManyRanges` where the request costs more than it may; `IntegrityError` and `StoreFailed` as the store
+    has them.
     """
     if request.ranges.range_count > INTERVALS_LIMIT:
         raise TooManyRanges(f"the peer asks for more than {INTERVALS_LIMIT} ranges at once")
     budget = _Budget()
     buffered: list[bytes] = []
     length = 0
-    for piece in _pieces(store, request, budget, piece_bytes):
+    for piece in _pieces(store, request, budget, piece_bytes, clears):
         buffered.append(piece)
         length += len(piece)
         budget.sent(len(piece))
@@ -67,26 +74,36 @@ class _Budget:
         self._excess = max(0, self._excess - length)
 
 
-def _pieces(store: Store, request: Get | GetMany, budget: _Budget, piece_bytes: int) -> Iterator[bytes]:
-    for blob_hash, ranges in _asked(store, request):
+def _pieces(
+    store: Store, request: Get | GetMany, budget: _Budget, piece_bytes: int, clears: Clears
+) -> Iterator[bytes]:
+    for blob_hash, ranges in _asked(store, request, clears):
         if blob_hash == EMPTY_HASH:
             yield encode_size(0)
             continue
-        with store.reader(blob_hash) as reader:
+        _require_cleared(blob_hash, clears)
+        with store.reader(blob_hash, hand_out=True) as reader:
             yield encode_size(_require_here(reader, ranges))
             yield from _body(reader, ranges, budget, piece_bytes)
 
 
-def _asked(store: Store, request: Get | GetMany) -> Iterator[tuple[BlobHash, ChunkRanges]]:
+def _asked(store: Store, request: Get | GetMany, clears: Clears) -> Iterator[tuple[BlobHash, ChunkRanges]]:
     """The blobs of which something is asked for, in the order of the wire."""
     if isinstance(request, GetMany):
         for index, ranges in request.ranges.selected(len(request.hashes)):
             yield request.hashes[index], ranges
     elif _asks_children(request.ranges):
-        with store.reader(request.hash) as reader:
+        _require_cleared(request.hash, clears)
+        with store.reader(request.hash, hand_out=True) as reader:
             yield from _children(reader, request)
     elif root := request.ranges.at(0):
         yield request.hash, root
+
+
+def _require_cleared(blob: BlobHash, clears: Clears) -> None:
+    """What is not for peers is answered as what is not here."""
+    if not clears(blob):
+        raise NotFound(f"blob {blob} is not here, or peers may not have it")
 
 
 def _asks_children(ranges: RangesSeq) -> bool:

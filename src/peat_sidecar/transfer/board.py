@@ -6,17 +6,19 @@ and published when its last group is here, whoever brought it.
 
 import asyncio
 import random
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import InitVar, dataclass, field
 
 from peat_sidecar.bao import Verified
 from peat_sidecar.errors import PeatError, Refused
+from peat_sidecar.ids import BlobHash
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.crowd import Crowd
 from peat_sidecar.transfer.division import MOST_CHUNKS, WORTH_SECONDS, Division, Part
 from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.threads import in_thread, opened, to_its_end
 from peat_sidecar.transfer.wants import Want
 
@@ -28,7 +30,9 @@ SPREAD_PART_SECONDS = 2.0
 """The same where others get the blob too: what they are at is not known, so it had better be little."""
 SPREAD_FIRST_SECONDS = 0.25
 SPREAD_LEAST_RATE = 32.0
-"""Chunks a second that are expected there of any peer: smaller parts are over before the next one is asked for."""
+"""Chunks a second that are expected there of any peer: smaller parts cost more than they bring."""
+READ_PART_SECONDS = 1.0
+"""The same of what somebody reads: parts that come at once are to be needed soon."""
 SPREAD_WORTH_SECONDS = 5.0
 """What has to be gained there by taking over: most streams idle now and then, and links are shared."""
 
@@ -74,12 +78,14 @@ class Board:
     """
     crowd: Crowd = field(default_factory=Crowd)
     """The peers that are at work: what few of them hold is taken first."""
+    readings: Readings = field(default_factory=Readings)
+    """Blobs that somebody reads come before all others, in order, from where they are read."""
     takers: int = 0
     """How many streams take parts."""
     fault: PeatError | None = None
     """What ends the whole fetch, whoever is asked: content that is not what its digest says, or a store that
     cannot publish it."""
-    _wants: Iterator[Want] = field(init=False)
+    _unopened: dict[BlobHash, Want] = field(init=False)
     _coming: list[Coming] = field(default_factory=list)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _deferred: dict[Want, ChunkRanges] = field(default_factory=dict)
@@ -88,17 +94,15 @@ class Board:
     """When the first part was taken."""
     _opened: int = 0
     """So many times."""
-    _drained: bool = False
-    """All wants were opened."""
     _waiting: set[asyncio.Future[None]] = field(default_factory=set)
 
     def __post_init__(self, wants: Iterable[Want]) -> None:
-        self._wants = iter(wants)
+        self._unopened = {want.hash: want for want in wants}
 
     @property
     def is_done(self) -> bool:
         """Everything is here."""
-        return self._drained and not self._coming and not self._deferred
+        return not (self._unopened or self._coming or self._deferred)
 
     @property
     def is_busy(self) -> bool:
@@ -120,7 +124,7 @@ class Board:
     def may_have(self, held: Held, *, over: bool = True) -> bool:
         """Whether `take` may find something; `over`: also what others are at."""
         return (
-            not self._drained
+            bool(self._unopened)
             or any(
                 each.division.free & held(each.want) or (over and each.division.parts)
                 for each in self._coming
@@ -143,36 +147,50 @@ class Board:
         """
         most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
         now = asyncio.get_running_loop().time()
+        worth = SPREAD_WORTH_SECONDS if self.is_crowded else WORTH_SECONDS
         while True:
             if self.fault is not None:
                 raise self.fault
-            for coming in self._coming:
-                start = random.randrange(chunk_count(coming.want.size)) if self.spread else 0
-                part = coming.division.take(
-                    held(coming.want),
-                    max(rate or 0.0, SPREAD_LEAST_RATE) if self.spread else rate,
-                    self._part_seconds(now),
-                    now,
-                    start=start,
-                    maps=self.crowd.maps_of(coming.want),
-                    takers=max(1, self.takers),
-                    most=most,
-                    peer=peer,
-                )
+            for coming in self._first(held):
+                part = self._free_part(coming, held, rate, most, now, peer)
                 if part is not None:
                     return _take(coming, part)
-            if self._drained and not self._deferred:
+            if not self._unopened and not self._deferred:
                 break
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
         if not over:
             return None
-        worth = SPREAD_WORTH_SECONDS if self.is_crowded else WORTH_SECONDS
         for coming in self._coming:
             part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most, peer=peer)
             if part is not None:
                 return _take(coming, part)
         return None
+
+    def _first(self, held: Held) -> list[Coming]:
+        """Open blobs to take from before another one is opened, the best first."""
+        read = [each for each in self._coming if each.want.hash in self.readings]
+        if self._read_next(held) is not None:
+            return read
+        return [*read, *(each for each in self._coming if each.want.hash not in self.readings)]
+
+    def _free_part(
+        self, coming: Coming, held: Held, rate: float | None, most: int, now: float, peer: Hashable
+    ) -> Part | None:
+        want = coming.want
+        is_read = want.hash in self.readings
+        start = random.randrange(chunk_count(want.size)) if self.spread else 0
+        return coming.division.take(
+            held(want),
+            max(rate or 0.0, SPREAD_LEAST_RATE) if self.spread else rate,
+            READ_PART_SECONDS if is_read else self._part_seconds(now),
+            now,
+            start=self.readings.at(want.hash) // CHUNK_SIZE if is_read else start,
+            maps=() if is_read else self.crowd.maps_of(want),
+            takers=max(1, self.takers),
+            most=most,
+            peer=peer,
+        )
 
     def _part_seconds(self, now: float) -> float:
         """Of who else gets the blob nothing is known at first, and what a seed is asked for until then others
@@ -249,7 +267,7 @@ class Board:
 
     async def close(self) -> None:
         """Puts away what is open."""
-        coming, self._coming, self._drained = self._coming, [], False
+        coming, self._coming = self._coming, []
         await in_thread(_close_all, [each.partial for each in coming])
 
     def tell(self) -> None:
@@ -265,14 +283,16 @@ class Board:
         async with self._opening:
             if self._opened != seen:
                 return True
-            if len(self._coming) >= OPEN_BLOBS and not self._idle():
+            read = self._read_next(held)
+            if read is None and len(self._coming) >= OPEN_BLOBS and not self._idle():
                 return False
-            want = self._next(held)
+            want = read or self._next(held)
             if want is None:
                 return False
             if len(self._coming) >= OPEN_BLOBS:
                 await self._defer()
             coming = await self._open(want)
+            self._unopened.pop(want.hash, None)
             self._deferred.pop(want, None)
             self._opened += 1
             if coming is not None:
@@ -282,12 +302,15 @@ class Board:
 
     def _next(self, held: Held) -> Want | None:
         """One that was not opened yet, or was put away and can go on with what is held."""
-        want = None if self._drained else next(self._wants, None)
-        self._drained = want is None
-        if want is None:
-            able = (each for each, lacking in self._deferred.items() if held(each) & lacking)
-            want = next(able, None)
-        return want
+        able = (each for each, lacking in self._deferred.items() if held(each) & lacking)
+        return next(iter(self._unopened.values()), None) or next(able, None)
+
+    def _read_next(self, held: Held) -> Want | None:
+        """The same of what somebody reads; it is opened however many are."""
+        unopened = (self._unopened[blob] for blob in self.readings if blob in self._unopened)
+        deferred = self._deferred.items()
+        able = (each for each, lacking in deferred if each.hash in self.readings and held(each) & lacking)
+        return next(unopened, None) or next(able, None)
 
     def _idle(self) -> Coming | None:
         """An open blob that nobody is at."""

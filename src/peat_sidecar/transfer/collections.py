@@ -1,5 +1,9 @@
 """From a package whose blobs are in the store to its collection and its place among the packages."""
 
+from collections.abc import Sequence
+
+from blake3 import blake3
+
 from peat_sidecar.errors import NotFound
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.packages import Descriptor, Package, collection_names, layout_files
@@ -11,8 +15,11 @@ def list_package(store: Store, package: Package, reference: str | None) -> Store
     """Lists a package under a reference, or by its root alone. `NotFound` names a blob that is
     missing. Blocks.
     """
-    stored = stored_package(package, store_collection(store, package), reference)
-    store.add_package(stored)
+    with store.hold(blob.digest for blob in package.blobs):
+        files = _collection_files(store, package)
+        with store.hold(BlobHash(blake3(data).digest()) for data in files):
+            stored = stored_package(package, _put(store, files), reference)
+            store.add_package(stored)
     return stored
 
 
@@ -33,14 +40,21 @@ def store_collection(store: Store, package: Package) -> BlobHash:
     """Puts the blobs of the collection that are not the package's into the store: two files of the layout,
     the names, and the hash sequence, whose hash it gives. `NotFound` names a blob that is missing. Blocks.
     """
+    return _put(store, _collection_files(store, package))
+
+
+def _collection_files(store: Store, package: Package) -> tuple[bytes, ...]:
+    """Those blobs, the hash sequence last."""
     hashes = []
     for blob in package.blobs:
         info = store.find(blob.digest)
         if info is None or not info.complete:
             raise NotFound(f"{blob.digest} of the package is not in the store; import it again")
         hashes.append(info.hash)
-    files = store.put_many([(data, None, None) for _, data in layout_files(package)])
-    entries = Collection(collection_names(package), (*(file.hash for file in files), *hashes))
-    metadata, sequence = encode_collection(entries)
-    _, collection = store.put_many([(metadata, None, None), (sequence, None, None)])
-    return collection.hash
+    files = [data for _, data in layout_files(package)]
+    own = (BlobHash(blake3(data).digest()) for data in files)
+    return (*files, *encode_collection(Collection(collection_names(package), (*own, *hashes))))
+
+
+def _put(store: Store, files: Sequence[bytes]) -> BlobHash:
+    return store.put_many([(data, None, None) for data in files])[-1].hash

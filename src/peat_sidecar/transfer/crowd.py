@@ -2,8 +2,8 @@
 
 A seed has everything, and one way out for all. It is asked for what nobody else can give, and each piece of
 that by one getter only, who gives it to the others. Which one that is follows from the ids of those that are
-known to be at it (rendezvous hashing), so that they need not talk about it: where one knows others than another one
-does, they agree on most pieces all the same.
+known to be at it (rendezvous hashing), so that they need not talk about it: where one knows others than
+another one does, they agree on most pieces all the same.
 """
 
 from collections.abc import Iterable
@@ -40,8 +40,8 @@ class Crowd:
         return [held for each in self.maps if (held := each.get(want.hash)) is not None]
 
     def left_to_others(self, want: Want, seed: LiveMaps) -> ChunkRanges:
-        """What a seed is not asked for now: what partial holders have, where they bring much more than it does, and
-        what they will ask it for.
+        """What a seed is not asked for now: what partial holders have, where they bring much more than it
+        does, and what they will ask it for.
         """
         there = [each for each in self.maps if want.hash in each]
         if not there:
@@ -56,9 +56,8 @@ class Crowd:
         if self._own is None:
             return ChunkRanges.all()
         everything = ChunkRanges.all().clamp(want.size)
-        ids = frozenset(
-            each.peer for each in others if each.is_getting and everything - (each.get(want.hash) or everything)
-        )
+        getting = (each for each in others if each.is_getting)
+        ids = frozenset(each.peer for each in getting if everything - (each.get(want.hash) or everything))
         known, share = self._shares.get(want.hash, (None, ChunkRanges.all()))
         if ids != known:
             share = share_of(want, self._own, ids)

@@ -114,7 +114,7 @@ class Exporter:
             progress.done_bytes += blob.size
         else:
             blob_hash = info.hash
-            reader = await opened(lambda: self._store.reader(blob_hash), BlobReader.close)
+            reader = await opened(lambda: self._store.reader(blob_hash, hand_out=True), BlobReader.close)
             counted = _Counted(reader, progress)
             try:
                 await target.push_blob(blob, counted.read, mount_from=mount_from)

@@ -8,7 +8,7 @@ transfers want is fetched by the first and awaited by the second.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from peat_sidecar.errors import Misnamed, NotFound, Refused
 from peat_sidecar.ids import BlobHash, Digest, PeerAddress
@@ -20,6 +20,7 @@ from peat_sidecar.store import BlobInfo, Store, StoredPackage
 from peat_sidecar.transfer.answers import asking
 from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.clearance import Clearance
 from peat_sidecar.transfer.collections import stored_package
 from peat_sidecar.transfer.crowd import Crowd
 from peat_sidecar.transfer.holdings import holdings
@@ -32,9 +33,12 @@ from peat_sidecar.transfer.package_listing import (
 )
 from peat_sidecar.transfer.patience import Patience
 from peat_sidecar.transfer.progress import Progress
+from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.shaping import Shaper
+from peat_sidecar.transfer.sharing import share
 from peat_sidecar.transfer.small_blobs import SmallBlobs
 from peat_sidecar.transfer.sources import Sources
+from peat_sidecar.transfer.threads import in_thread
 from peat_sidecar.transfer.tries import Tries
 from peat_sidecar.transfer.wants import Want
 from peat_sidecar.wire import ErrorCode, Get, RangesSeq
@@ -52,9 +56,13 @@ class Getter:
         *,
         patience: Callable[[], Patience] = Patience,
         shaper: Shaper | None = None,
+        clearance: Clearance | None = None,
     ) -> None:
         self._store = store
+        self._clearance = clearance
         self._shaper = shaper or Shaper()
+        self.readings = Readings()
+        """What is read while it comes; whoever reads says so there."""
         self._tries = Tries(pool, patience)
         self._sources: dict[BlobHash, Sources] = {}
         self._active: dict[BlobHash, tuple[asyncio.Event, Progress]] = {}
@@ -73,15 +81,21 @@ class Getter:
         expected.
         """
         info = self._store.find(blob_hash)
-        size = info.size if info is not None and info.complete else None
+        size, is_proven = (info.size, True) if info is not None and info.complete else (0, False)
         sources = _sources(peers)
         intake = self._shaper.intake(progress)
         with _blaming(peers), contextlib.closing(intake):
-            if size is None:
-                size = await self._tries.first(sources, progress, lambda link: _size(link, blob_hash, intake))
+            if not is_proven:
+                size, is_proven = await self._tries.first(
+                    sources, progress, lambda link: _size(link, blob_hash, intake)
+                )
             want = Want(blob_hash, size, expected, media_type)
-            _require_approved(self._missing_bytes([want]), progress.approve_above)
-            await self._fetch([want], sources, intake)
+            missing = self._missing_bytes([want])
+            _require_approved(missing, progress.approve_above)
+            if is_proven:
+                await asyncio.to_thread(self._store.require_room, missing)
+            with self._store.hold([blob_hash]):
+                await self._fetch([want], sources, intake)
         info = self._store.find(blob_hash)
         if info is None or not info.complete:
             raise NotFound(f"blob {blob_hash} was removed while it was fetched; fetch it again")
@@ -114,36 +128,51 @@ class Getter:
         sources = _sources(peers)
         intake = self._shaper.intake(progress)
         with _blaming(peers), contextlib.closing(intake):
-            package = await self._fetch_package(
-                collection, sources, intake, expected, limit_bytes, limit_blobs
-            )
-        stored = stored_package(package, collection, list_as)
-        await asyncio.to_thread(self._store.add_package, stored)
+            async with self._held(collection, sources, intake) as listing:
+                package = await self._fetch_package(
+                    collection, listing, sources, intake, expected, limit_bytes, limit_blobs, list_as
+                )
+                stored = stored_package(package, collection, list_as)
+                await in_thread(self._store.add_package, stored)
         return stored
+
+    @contextlib.asynccontextmanager
+    async def _held(
+        self, collection: BlobHash, sources: Sources, intake: Intake
+    ) -> AsyncIterator[PackageListing]:
+        """What the collection names; none of it is deleted meanwhile."""
+        listing = await self._listing(collection, sources, intake)
+        with self._store.hold((collection, *listing.companions, *listing.hashes.values())):
+            if any(self._store.find(each) is None for each in (collection, *listing.companions)):
+                await self._fetch_listing(collection, sources, intake)  # it went before it was held
+            yield listing
+
+    async def _listing(self, collection: BlobHash, sources: Sources, intake: Intake) -> PackageListing:
+        known = await asyncio.to_thread(stored_listing, collection, self._store)
+        return known or await self._fetch_listing(collection, sources, intake)
+
+    async def _fetch_listing(self, collection: BlobHash, sources: Sources, intake: Intake) -> PackageListing:
+        return await self._tries.first(
+            sources, intake.progress, lambda link: fetch_listing(link, collection, self._store, intake)
+        )
 
     async def _fetch_package(
         self,
         collection: BlobHash,
+        listing: PackageListing,
         sources: Sources,
         intake: Intake,
         expected: Digest | None,
         limit_bytes: int | None,
         limit_blobs: int | None,
+        list_as: str | None,
     ) -> Package:
         """All of its blobs; it is not listed yet."""
         progress = intake.progress
-        listing = await asyncio.to_thread(stored_listing, collection, self._store)
-        if listing is None:
-            listing = await self._tries.first(
-                sources, progress, lambda link: fetch_listing(link, collection, self._store, intake)
-            )
-        if expected is not None and listing.root.digest != expected:
-            raise Misnamed(
-                f"collection {collection} is of {listing.root.digest}, where {expected} is expected"
-            )
-        package = await self._walk(listing, sources, intake)
-        with misnaming(f"collection {collection} is not of its package"):
-            check_collection(listing.names, package)
+        package = await self._fetch_documents(collection, listing, sources, intake, expected)
+        if self._clearance is not None:
+            name = list_as or f"@{listing.root.digest}"
+            self._clearance.fetching(name, (collection, *listing.hashes.values()))
         _require_within("bytes", package.total_bytes, limit_bytes)
         _require_within("blobs", len(package.blobs), limit_blobs)
         progress.foreign = list(package.foreign)
@@ -152,6 +181,35 @@ class Getter:
         _require_approved(missing, progress.approve_above)
         await asyncio.to_thread(self._store.require_room, missing)
         await self._fetch(wants, sources, intake)
+        return package
+
+    async def fetch_documents(
+        self, collection: BlobHash, peers: PeerAddress | Sources, progress: Progress, *, expected: Digest
+    ) -> None:
+        """Of a package what says of which blobs it is, and none of its layers: the collection and all
+        manifests. They are in the store then, for `PackageListing` and the walk to read.
+        """
+        sources = _sources(peers)
+        intake = self._shaper.intake(progress)
+        with _blaming(peers), contextlib.closing(intake):
+            async with self._held(collection, sources, intake) as listing:
+                await self._fetch_documents(collection, listing, sources, intake, expected)
+
+    async def _fetch_documents(
+        self,
+        collection: BlobHash,
+        listing: PackageListing,
+        sources: Sources,
+        intake: Intake,
+        expected: Digest | None,
+    ) -> Package:
+        if expected is not None and listing.root.digest != expected:
+            raise Misnamed(
+                f"collection {collection} is of {listing.root.digest}, where {expected} is expected"
+            )
+        package = await self._walk(listing, sources, intake)
+        with misnaming(f"collection {collection} is not of its package"):
+            check_collection(listing.names, package)
         return package
 
     async def _walk(self, listing: PackageListing, sources: Sources, intake: Intake) -> Package:
@@ -203,18 +261,35 @@ class Getter:
                 done.set()
 
     async def _bring(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
-        progress = intake.progress
+        """Small blobs first; at the same time as large ones where somebody waits for one of those."""
+        is_read = any(want.hash in self.readings for want in wants if not want.is_small)
+        steps = iter((self._bring_small, self._bring_large))
 
-        async def small(connection: Connection) -> None:
-            lacking = await asyncio.to_thread(self._lacking, wants)
+        async def following() -> Callable[..., Awaitable[None]] | None:
+            return next(steps, None)
+
+        await share(following, lambda step: step(wants, sources, intake), 2 if is_read else 1)
+
+    async def _bring_small(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
+        async def work(connection: Connection) -> None:
+            lacking = [want for want in await asyncio.to_thread(self._lacking, wants) if want.is_small]
             few = SmallBlobs(self._store, connection, intake)
-            await few.fetch(want for want in lacking if want.is_small)
+            await few.fetch(sorted(lacking, key=lambda want: want.hash not in self.readings))
 
         if any(want.is_small for want in wants):
-            await self._tries.first(sources, progress, small)
+            await self._tries.first(sources, intake.progress, work)
+
+    async def _bring_large(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
         large = [want for want in await asyncio.to_thread(self._lacking, wants) if not want.is_small]
         if large:
-            board = Board(self._store, large, progress, spread=sources.spread, crowd=Crowd(self._tries.own))
+            board = Board(
+                self._store,
+                large,
+                intake.progress,
+                spread=sources.spread,
+                crowd=Crowd(self._tries.own),
+                readings=self.readings,
+            )
             try:
                 await self._tries.all(sources, board, intake)
             finally:
@@ -293,8 +368,10 @@ def _require_approved(missing: int, above: int | None) -> None:
         )
 
 
-async def _size(connection: Connection, blob_hash: BlobHash, intake: Intake) -> int:
-    """The size of a blob, proven by its last chunk; only claimed where the peer does not hold that."""
+async def _size(connection: Connection, blob_hash: BlobHash, intake: Intake) -> tuple[int, bool]:
+    """The size of a blob, and whether it is proven by its last chunk: it is only claimed where the peer does
+    not hold that.
+    """
     last = ChunkRanges.LAST
     try:
         request = Get(blob_hash, RangesSeq.blob(last))
@@ -303,14 +380,14 @@ async def _size(connection: Connection, blob_hash: BlobHash, intake: Intake) -> 
             async with contextlib.aclosing(answer.runs(blob_hash, size, last)) as runs:
                 async for _ in runs:
                     pass
-            return size
+            return size, True
     except StreamReset as reset:
         if reset.code != ErrorCode.INTERNAL:
             raise
     item = await holdings(connection, blob_hash)
     if not item.ranges or not item.size:
         raise NotFound(f"peer {connection.remote_id.short} does not hold blob {blob_hash}; ask another peer")
-    return item.size
+    return item.size, False
 
 
 def _want(blob: Descriptor, listing: PackageListing) -> Want:

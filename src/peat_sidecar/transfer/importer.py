@@ -72,9 +72,11 @@ class Importer:
         list_as: str | None = None,
         platforms: Sequence[Platform] = (),
         referrers: bool = False,
+        referrers_in: str | None = None,
         link: bool = False,
     ) -> Imported:
-        """A package, with what refers to it where that is asked for; listed when all of it is here.
+        """A package, with what refers to it where that is asked for; listed when all of it is here. With
+        `referrers_in` they are listed in that repository, by digest, else without a reference.
 
         `IntegrityError` names a blob whose bytes are wrong, and nothing of it is kept; `SourceError` and
         `Refused` as the source has them; `StoreFull` when there is no room. What came before an error stays
@@ -87,17 +89,25 @@ class Importer:
                 with contextlib.suppress(NotFound):  # listed, and removed since
                     packages.append(await _walk(source, referrer, ()))
         blobs = {blob.digest: blob for package in packages for blob in package.blobs}
-        progress.total_bytes = sum(blob.size for blob in blobs.values())
-        progress.total_blobs = len(blobs)
-        progress.foreign = [each for package in packages for each in package.foreign]
+        progress.total_bytes += sum(blob.size for blob in blobs.values())
+        progress.total_blobs += len(blobs)
+        foreign = [each for package in packages for each in package.foreign]
+        progress.foreign += foreign
         raw = {digest: blob.data for digest, blob in blobs.items() if blob.data is not None}
         raw |= {digest: each.raw for package in packages for digest, each in package.documents.items()}
-        await self._take(source, list(blobs.values()), raw, progress, link=link)
-        stored = [
-            await asyncio.to_thread(list_package, self._store, package, list_as if number == 0 else None)
-            for number, package in enumerate(packages)
-        ]
-        return Imported(stored[0], tuple(stored[1:]), tuple(progress.foreign))
+        with self._store.hold(blobs):
+            await self._take(source, list(blobs.values()), raw, progress, link=link)
+            names = [list_as, *(_name_in(referrers_in, each.root.digest) for each in packages[1:])]
+            stored = [
+                await in_thread(list_package, self._store, package, name)
+                for package, name in zip(packages, names, strict=True)
+            ]
+        return Imported(stored[0], tuple(stored[1:]), tuple(foreign))
+
+    async def import_blob(self, source: Source, blob: Descriptor, progress: Progress) -> None:
+        """One blob of a package; another import of it at the same time brings it for both."""
+        progress.total_bytes, progress.total_blobs = blob.size, 1
+        await self._take_blob(source, blob, progress, link=False)
 
     # ---- blobs
 
@@ -273,6 +283,10 @@ async def _walk(source: Source, root: Descriptor, platforms: Sequence[Platform])
 async def _read(source: Source, blob: Descriptor) -> bytes:
     async with contextlib.aclosing(source.blob(blob)) as pieces:
         return b"".join([piece async for piece in pieces])
+
+
+def _name_in(repository: str | None, digest: Digest) -> str | None:
+    return f"{repository}@{digest}" if repository is not None else None
 
 
 def _batches(blobs: Iterable[Descriptor]) -> Iterator[list[Descriptor]]:

@@ -146,7 +146,7 @@ class LargeBlobs:
                     await board.changed()
 
     def _held(self) -> Held:
-        """What may be asked of the peer now: what is left to others only when there was nothing else for a while."""
+        """What may be asked of the peer now: what is left to others when there was nothing else for long."""
         now = asyncio.get_running_loop().time()
         if self._board.may_have(self._asked_for, over=False):
             self._idle_since = now
@@ -185,7 +185,7 @@ class LargeBlobs:
     def _asked_for(self, want: Want) -> ChunkRanges:
         """A peer that has everything is left alone with what others have or will have."""
         held = self._holds(want)
-        if not self._board.spread or want.hash in self._maps:
+        if not self._board.spread or want.hash in self._maps or want.hash in self._board.readings:
             return held
         return held - self._board.crowd.left_to_others(want, self._maps)
 

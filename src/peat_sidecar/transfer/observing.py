@@ -13,6 +13,7 @@ from peat_sidecar.ids import EMPTY_HASH, BlobHash
 from peat_sidecar.net import Stream
 from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.store import Store
+from peat_sidecar.transfer.answering import Clears
 from peat_sidecar.wire import ObserveItem, encode_observe_item
 
 PAUSE_SECONDS = 0.5
@@ -20,21 +21,28 @@ _BOUNDARIES_PER_ITEM = 40_000
 """At most ten bytes each: well under the megabyte that getters take."""
 
 
-async def observe(store: Store, blob_hash: BlobHash, stream: Stream) -> None:
-    """Writes items until the peer stops the stream or is gone."""
+async def observe(store: Store, blob_hash: BlobHash, stream: Stream, clears: Clears = lambda _: True) -> None:
+    """Writes items until the peer stops the stream or is gone. What peers may not have is not here, until
+    they may.
+    """
     news = _News()
     stream.stall_seconds = None
     unsubscribe = store.subscribe(blob_hash, news.hear)
     gone = asyncio.ensure_future(stream.stopped())
     hearing: asyncio.Future[None] | None = None
     try:
-        await _write(stream, *await asyncio.to_thread(_state, store, blob_hash))
+        cleared, size, held = await asyncio.to_thread(_state, store, blob_hash, clears)
+        await _write(stream, size, held)
         while not gone.done():
             hearing = asyncio.ensure_future(news.wait())
             await asyncio.wait({gone, hearing}, return_when=asyncio.FIRST_COMPLETED)
             if not hearing.done():
                 break
-            await _write(stream, *news.take())
+            size, held = news.take()
+            if not cleared:
+                cleared, size, held = await asyncio.to_thread(_state, store, blob_hash, clears)
+            if cleared:
+                await _write(stream, size, held)
             await asyncio.wait({gone}, timeout=PAUSE_SECONDS)
     finally:
         unsubscribe()
@@ -70,14 +78,17 @@ class _News:
         return taken
 
 
-def _state(store: Store, blob_hash: BlobHash) -> tuple[int, ChunkRanges]:
+def _state(store: Store, blob_hash: BlobHash, clears: Clears) -> tuple[bool, int, ChunkRanges]:
+    """Whether it may be told, the size, and what is here."""
     if blob_hash == EMPTY_HASH:
-        return 0, ChunkRanges.all()
+        return True, 0, ChunkRanges.all()
+    if not clears(blob_hash):
+        return False, 0, ChunkRanges.none()
     try:
         with store.reader(blob_hash) as reader:
-            return reader.size, reader.have
+            return True, reader.size, reader.have
     except NotFound:
-        return 0, ChunkRanges.none()
+        return True, 0, ChunkRanges.none()
 
 
 async def _write(stream: Stream, size: int, held: ChunkRanges) -> None:

@@ -43,6 +43,8 @@ class PackageListing:
     root: Descriptor
     hashes: Mapping[Digest, BlobHash]
     """As claimed, in the order of the names; each digest is proven when its blob is here."""
+    companions: tuple[BlobHash, ...]
+    """Blobs that go with the collection: its names, and the files of its layout."""
 
 
 async def fetch_listing(
@@ -96,9 +98,9 @@ def parse_listing(sequence: bytes, names: bytes, index: bytes) -> PackageListing
         raise IntegrityError("the collection's index.json names another root than its first blob")
     if collection.hashes[0].value != blake3(LAYOUT_FILE).digest():  # it would be removed with the package
         raise IntegrityError("the collection names another blob where its oci-layout belongs")
-    return PackageListing(
-        collection.names, root, dict(zip(digests, collection.hashes[len(LAYOUT_NAMES) :], strict=True))
-    )
+    hashes = dict(zip(digests, collection.hashes[len(LAYOUT_NAMES) :], strict=True))
+    companions = parse_hash_sequence(sequence)[: 1 + len(LAYOUT_NAMES)]
+    return PackageListing(collection.names, root, hashes, companions)
 
 
 def read_small(store: Store, name: BlobHash | Digest, limit_bytes: int) -> bytes | None:

@@ -20,7 +20,7 @@ from peat_sidecar.errors import BudgetSpent, PeatError, PeerUnavailable, RemoteP
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.net import Connection, Stream
 from peat_sidecar.store import Store
-from peat_sidecar.transfer.answering import answer
+from peat_sidecar.transfer.answering import Clears, answer
 from peat_sidecar.transfer.observing import observe
 from peat_sidecar.transfer.outlet import PIECE_BYTES, Outlet
 from peat_sidecar.transfer.shaping import Shaper
@@ -58,8 +58,10 @@ _log = structlog.get_logger(__name__)
 class Provider:
     """Serves connections, which were admitted before they came here."""
 
-    def __init__(self, store: Store, shaper: Shaper | None = None) -> None:
+    def __init__(self, store: Store, shaper: Shaper | None = None, clears: Clears = lambda _: True) -> None:
+        """`clears` says which blobs peers may have."""
         self._store = store
+        self._clears = clears
         self._shaper = shaper or Shaper()
         self._answers = asyncio.Semaphore(ANSWERS)
         self._by_peer: weakref.WeakValueDictionary[EndpointId, asyncio.Semaphore] = (
@@ -92,7 +94,7 @@ class Provider:
         """Writes an answer, reading the next piece while one is sent."""
         self._running += 1
         ahead = 1 if self._running > _BUSY else _PIECES_AHEAD
-        pieces = _Pieces(answer(self._store, request, piece_bytes=PIECE_BYTES))
+        pieces = _Pieces(answer(self._store, request, piece_bytes=PIECE_BYTES, clears=self._clears))
         sent = False
         reading = pieces.read(ahead)
         try:
@@ -192,7 +194,7 @@ class _Session:
             return
         self._observers += 1
         try:
-            await observe(self._provider._store, request.hash, stream)
+            await observe(self._provider._store, request.hash, stream, self._provider._clears)
         finally:
             self._observers -= 1
 

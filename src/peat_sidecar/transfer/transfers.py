@@ -1,5 +1,5 @@
-"""The table of transfers: imports, fetches and exports, each a task of the daemon that any number of callers
-watch.
+"""The table of transfers: imports, fetches, exports and verifications, each a task of the daemon that any
+number of callers watch.
 
 A transfer outlives the call that began it. Of those that have ended the last hundred are remembered.
 """
@@ -36,6 +36,7 @@ class TransferKind(Enum):
     IMPORT = "import"
     FETCH = "fetch"
     EXPORT = "export"
+    VERIFY = "verify"
 
 
 class TransferState(Enum):
@@ -49,7 +50,7 @@ class TransferState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What there is at the end of a transfer: a package, or a blob."""
+    """What there is at the end of a transfer: a package, a blob, or a number of packages."""
 
     package: StoredPackage | None = None
     blob: BlobInfo | None = None
@@ -57,6 +58,8 @@ class Outcome:
     """Packages that refer to it and came with it."""
     foreign: tuple[Descriptor, ...] = ()
     """Layers that were left out, because their licence keeps them elsewhere."""
+    packages: int = 0
+    """Of an import of all that a place has: how many."""
 
 
 Work = Callable[[Progress], Awaitable[Outcome]]

@@ -40,6 +40,15 @@ def sequence(node: MeshNode) -> int:
     return head.sequence if head is not None else 0
 
 
+async def test_what_is_not_shared_is_not_announced(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a = await made.node("a", share=["!registry.example:5000/secret/*"])
+        for reference in ("registry.example:5000/secret/app:v1", "localhost/team/app:v1", APP):
+            a.add(reference, [layer(1)])
+        await until(lambda: f"a:{APP}-amd64" in documents(a))
+        assert list(documents(a)) == [f"a:{APP}-amd64"]
+
+
 async def test_a_stored_package_is_announced(tmp_path: Path) -> None:
     async with mesh(tmp_path) as made:
         a = await made.node("a")

@@ -64,7 +64,13 @@ def rank(
     )
 
 
-POLICY, PERSON = Held(10, by_policy=True), Held(10, by_policy=False)
+def held(number: int, size: int, used_at: float = 0.0, *, may_go: bool = True) -> Held:
+    """A package of one blob."""
+    return Held({Digest("sha256", f"{number:064x}"): size}, may_go, used_at)
+
+
+def size_of(package: Held) -> int:
+    return sum(package.blobs.values())
 
 
 def test_class_then_own_platform_then_the_newest() -> None:
@@ -90,31 +96,61 @@ def test_the_quota_cuts_and_what_is_smaller_still_fits() -> None:
 
 
 def test_what_people_brought_counts_and_stays() -> None:
-    found = rank([candidate(1, size=60)], {7: Held(50, by_policy=False)}, quota=100)
+    found = rank([candidate(1, size=60)], {7: held(7, 50, may_go=False)}, quota=100)
     assert chosen(found) == []
     assert found.evicted == ()
-    found = rank([candidate(1, size=60)], {1: Held(60, by_policy=False)}, quota=50)  # it is here already
+    found = rank([candidate(1, size=60)], {1: held(1, 60, may_go=False)}, quota=50)  # it is here already
     assert chosen(found) == [1]
     assert found.evicted == ()
 
 
 def test_what_falls_out_is_evicted() -> None:
     made = [candidate(1, clock=1, size=60), candidate(2, clock=2, size=60)]
-    found = rank(made, {1: Held(60, by_policy=True)}, quota=100)
+    found = rank(made, {1: held(1, 60)}, quota=100)
     assert chosen(found) == [2]
     assert found.evicted == (hash_of(1),)
 
 
 def test_what_was_evicted_stays_out_although_it_would_fit() -> None:
     assert chosen(rank([candidate(1)], unwanted={1}, quota=100)) == []
-    assert chosen(rank([candidate(1)], {1: PERSON}, unwanted={1}, quota=100)) == [1]
+    assert chosen(rank([candidate(1)], {1: held(1, 10, may_go=False)}, unwanted={1}, quota=100)) == [1]
 
 
 def test_what_is_not_offered_any_more_stays_while_there_is_room() -> None:
-    assert rank([], {1: POLICY}).evicted == ()
-    assert rank([], {1: POLICY}, quota=10).evicted == ()
-    assert rank([candidate(2)], {1: POLICY}, quota=15).evicted == (hash_of(1),)
-    assert rank([candidate(2)], {1: POLICY}, quota=20).evicted == ()
+    assert rank([], {1: held(1, 10)}).evicted == ()
+    assert rank([], {1: held(1, 10)}, quota=10).evicted == ()
+    assert rank([candidate(2)], {1: held(1, 10)}, quota=15).evicted == (hash_of(1),)
+    assert rank([candidate(2)], {1: held(1, 10)}, quota=20).evicted == ()
+
+
+def test_the_one_that_was_used_the_longest_ago_goes_first_and_leaves_some_room_to_spare() -> None:
+    here = {number: held(number, 25, used_at=number) for number in (3, 1, 4, 2)}
+    assert rank([], here, quota=100).evicted == ()
+    here[5] = held(5, 10, may_go=False)
+    assert rank([], here, quota=100).evicted == (hash_of(1),)
+    here[6] = held(6, 15, may_go=False)
+    assert rank([], here, quota=100).evicted == (hash_of(1), hash_of(2))
+
+
+def test_what_policy_wants_is_worth_more_than_what_was_used_later() -> None:
+    here = {1: held(1, 60, used_at=1), 2: held(2, 60, used_at=2)}
+    assert rank([candidate(1, size=60)], here, quota=100).evicted == (hash_of(2),)
+
+
+def test_a_blob_that_packages_share_counts_once() -> None:
+    base, first, second = (Digest("sha256", f"{number:064x}") for number in (1, 2, 3))
+    here = {
+        1: Held({base: 80, first: 5}, may_go=True),
+        2: Held({base: 80, second: 15}, may_go=True, used_at=1),
+    }
+    assert rank([], here, quota=100).evicted == ()
+    here[3] = Held({base: 80, Digest("sha256", "f" * 64): 1}, may_go=False)
+    assert rank([], here, quota=100).evicted == (hash_of(1), hash_of(2))
+
+
+def test_what_comes_besides_needs_its_room_too() -> None:
+    found = ranked([], {hash_of(1): held(1, 60)}, (), 100, beside_bytes=50)
+    assert found.evicted == (hash_of(1),)
 
 
 def test_one_content_under_two_references_is_paid_once() -> None:
@@ -159,16 +195,19 @@ def test_never_over_the_quota_and_the_same_again_changes_nothing(
     candidates = [
         candidate(number, size=sizes[number], clock=clock, rank=rank) for number, _, clock, rank in made
     ]
-    held = {number: Held(sizes.get(number, size), by_policy) for number, (size, by_policy) in there.items()}
-    first = rank(candidates, held, unwanted=unwanted, quota=quota)
+    here = {
+        number: held(number, sizes.get(number, size), may_go=may_go)
+        for number, (size, may_go) in there.items()
+    }
+    first = rank(candidates, here, unwanted=unwanted, quota=quota)
     evicted = {int.from_bytes(each.value, "big") for each in first.evicted}
-    after = {number: what for number, what in held.items() if number not in evicted}
+    after = {number: what for number, what in here.items() if number not in evicted}
     for number in chosen(first):
-        after.setdefault(number, Held(sizes[number], by_policy=True))
-    persons = sum(each.bytes for each in held.values() if not each.by_policy)
-    brought = sum(each.bytes for each in after.values() if each.by_policy)
-    assert brought <= max(0, quota - persons)
-    assert all(held[number].by_policy for number in evicted)
+        after.setdefault(number, held(number, sizes[number]))
+    stays = sum(size_of(each) for each in here.values() if not each.may_go)
+    goes = sum(size_of(each) for each in after.values() if each.may_go)
+    assert goes <= max(0, quota - stays)
+    assert all(here[number].may_go for number in evicted)
     second = rank(candidates, after, unwanted=unwanted | evicted, quota=quota)
     assert second.evicted == ()
     assert set(chosen(second)) <= after.keys()

@@ -1,5 +1,6 @@
 """The registry's application over a real store, without a server."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -46,7 +47,7 @@ def scope(method: str, path: str, query: str = "", **headers: str) -> dict[str, 
 
 
 class Exchange:
-    """What a client sends and gets, message by message; without more to send it leaves."""
+    """What a client sends and gets, message by message; one whose body is not whole leaves after it."""
 
     def __init__(self, pieces: Iterable[bytes], *, whole: bool = True) -> None:
         self._pieces = list(pieces)
@@ -60,6 +61,8 @@ class Exchange:
         if self._pieces:
             more = len(self._pieces) > 1 or not self._whole
             return {"type": "http.request", "body": self._pieces.pop(0), "more_body": more}
+        if self._whole:
+            await asyncio.Event().wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:

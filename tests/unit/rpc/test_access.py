@@ -36,6 +36,8 @@ def test_only_calls_without_effects_are_for_everyone() -> None:
         "GetBlobStatus",
         "ListBlobs",
         "ListPackages",
+        "ListPins",
+        "GetStoreUsage",
         "ListTransfers",
         "WatchTransfer",
         "WatchTransfers",

@@ -239,7 +239,7 @@ def _package(store: Store, disk: PowerLossDisk, known: dict[BlobHash, bytes]) ->
     digests = (root.proven_digest, config.proven_digest, layer.proven_digest)
     descriptor = Descriptor(MANIFEST, root.proven_digest, len(manifest))
     for name in ("registry.example/team/app:v1", "registry.example/team/app:v2"):
-        store.add_package(StoredPackage(name, descriptor, root.hash, digests, len(manifest) + 1002))
+        store.add_package(StoredPackage(name, descriptor, config.hash, digests, len(manifest) + 1002))
         disk.mark(f"package {name}")
 
 

@@ -1,0 +1,113 @@
+"""Which blobs peers may have: a policy on references, so that knowing a hash is not enough.
+
+A blob may go out when a package may that holds it, or a fetch that brings it. What belongs to neither (a file
+that was imported alone) has no reference to go by, and counts as `blob:HASH`; what a client is pushing
+belongs to nobody yet and stays.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from peat_sidecar.errors import NotFound
+from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.store import Store, StoredPackage
+from peat_sidecar.transfer.package_listing import SEQUENCE_LIMIT_BYTES
+from peat_sidecar.wire import parse_hash_sequence
+
+DEFAULT = ("*", "!localhost/*")
+"""What was pushed here without naming a registry stays."""
+FETCHES = 1000
+"""Remembered of those that did not end with a package."""
+_CLEARED_LIMIT = 1_000_000
+_HASH_BYTES = 32
+
+
+class Clearance:
+    """Thread-safe; lives as long as the store."""
+
+    def __init__(self, store: Store, patterns: Sequence[str] = ()) -> None:
+        """Patterns as shells have them, after those of `DEFAULT`: the last one that fits a reference says
+        whether it is shared, `!` before it that it is not.
+        """
+        self._store = store
+        self._patterns = (*DEFAULT, *patterns)
+        self._changing = threading.Lock()
+        self._cleared: set[BlobHash] = set()
+        self._age = 0
+        self._fetches: dict[str, frozenset[BlobHash]] = {}
+        store.on_packages(self._packages_changed)
+
+    def shares(self, reference: str) -> bool:
+        """Whether peers may have the package of that reference."""
+        fitting = [each for each in self._patterns if fnmatchcase(reference, each.removeprefix("!"))]
+        return bool(fitting) and not fitting[-1].startswith("!")
+
+    def shares_package(self, package: StoredPackage) -> bool:
+        """The same of a stored one; one without a reference goes by `@DIGEST`."""
+        return self.shares(package.reference or f"@{package.root.digest}")
+
+    def clears(self, blob: BlobHash) -> bool:
+        """Whether peers may have what is here of a blob. Blocks."""
+        age = self._age
+        if blob in self._cleared:
+            return True
+        info = self._store.find(blob)
+        digests = (
+            [each for each in (info.digest, info.sha512) if each is not None] if info is not None else []
+        )
+        held = False
+        for name in self._holders(blob, digests):
+            held = True
+            if self.shares(name):
+                self._clear(age, blob, name)
+                return True
+        if held or any(self._store.uploads.is_claimed(each) for each in digests):
+            return False
+        return self.shares(f"blob:{blob}")
+
+    def fetching(self, reference: str, blobs: Iterable[BlobHash]) -> None:
+        """These come for a package that is to have that reference; remembered until it is listed."""
+        with self._changing:
+            self._fetches.pop(reference, None)
+            self._fetches[reference] = frozenset(blobs)
+            while len(self._fetches) > FETCHES:
+                del self._fetches[next(iter(self._fetches))]
+
+    def _holders(self, blob: BlobHash, digests: Sequence[Digest]) -> Iterator[str]:
+        for digest in digests:
+            yield from self._store.holders(digest)
+        package = self._store.package(blob)
+        if package is not None:  # others of the same content have the same collection
+            yield from self._store.holders(package.root.digest)
+        with self._changing:
+            fetches = list(self._fetches.items())
+        yield from (name for name, blobs in fetches if blob in blobs)
+
+    def _clear(self, age: int, blob: BlobHash, name: str) -> None:
+        """Remembers a blob, and with it all of the package, lest each is looked up."""
+        found = {blob}
+        package = self._store.package(Digest.parse(name[1:]) if name.startswith("@") else name)
+        if package is not None:
+            found |= self._collection(package)
+        with self._changing:
+            if age == self._age:
+                if len(self._cleared) + len(found) > _CLEARED_LIMIT:
+                    self._cleared.clear()
+                self._cleared |= found
+
+    def _collection(self, package: StoredPackage) -> set[BlobHash]:
+        try:
+            with self._store.reader(package.collection) as reader:
+                length = min(reader.size // _HASH_BYTES * _HASH_BYTES, SEQUENCE_LIMIT_BYTES)
+                return {package.collection, *parse_hash_sequence(reader.read(0, length))}
+        except NotFound:  # it was removed in this moment
+            return set()
+
+    def _packages_changed(self, added: Sequence[StoredPackage], removed: Sequence[StoredPackage]) -> None:
+        with self._changing:
+            for package in added:
+                self._fetches.pop(package.reference or f"@{package.root.digest}", None)
+            if removed:
+                self._age += 1
+                self._cleared.clear()

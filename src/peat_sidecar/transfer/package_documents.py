@@ -1,0 +1,30 @@
+"""What the documents of a package say of it: which blobs it is made of, of which sizes and hashes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, assemble
+from peat_sidecar.store import Store
+from peat_sidecar.transfer.package_listing import read_small, stored_listing
+
+
+@dataclass(frozen=True, slots=True)
+class PackageDocuments:
+    """Of a package whose layers need not be here."""
+
+    package: Package
+    blobs: Mapping[Digest, Descriptor]
+    hashes: Mapping[Digest, BlobHash]
+    """As its collection claims; each is proven when its blob is here."""
+
+
+def stored_documents(collection: BlobHash, store: Store) -> PackageDocuments | None:
+    """From the store; None where one of them is not here. Blocks."""
+    listing = stored_listing(collection, store)
+    if listing is None:
+        return None
+    package = assemble(listing.root, lambda digest: read_small(store, digest, DOCUMENT_LIMIT_BYTES))
+    if any(each.digest in listing.hashes for each in package.missing):
+        return None
+    return PackageDocuments(package, {each.digest: each for each in package.blobs}, listing.hashes)

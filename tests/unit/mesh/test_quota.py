@@ -1,0 +1,95 @@
+"""What goes when there is no room any more, and what never does."""
+
+from pathlib import Path
+
+import pytest
+
+from peat_sidecar.errors import ConfigError
+from peat_sidecar.mesh.quota import Quota
+from tests.support.mesh_nodes import MeshNode, calm, layer, mesh
+from tests.support.nodes import until
+
+APP = "registry.example/team/app"
+
+
+def names(node: MeshNode) -> set[str]:
+    return {each.reference or str(each.root.digest) for each in node.p.store.packages()}
+
+
+async def fetch(node: MeshNode, origin: MeshNode, name: str, number: int) -> None:
+    """As a person wants it: of about 40 kB."""
+    package = origin.add(f"{APP}:{name}", [layer(number)])
+    node.p.wants.add(str(package.collection))
+    await until(lambda: f"{APP}:{name}" in names(node))
+
+
+@pytest.mark.parametrize(
+    ("text", "disk_bytes", "quota_bytes"),
+    [("", 1000, 0), ("200 GB", 1, 200 * 10**9), ("80 %", 1000, 800), ("12.5%", 1000, 125)],
+)
+def test_quotas(text: str, disk_bytes: int, quota_bytes: int) -> None:
+    assert Quota.parse(text).of(disk_bytes) == quota_bytes
+
+
+@pytest.mark.parametrize("text", ["0 %", "101 %", "-1", "all", "80", "0 B", "%"])
+def test_what_is_no_quota(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no quota; one looks like 200 GB, or 80 % of the disk"):
+        Quota.parse(text)
+
+
+async def test_what_was_used_the_longest_ago_goes_for_what_comes(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b", quota_bytes=140_000)
+        made.link(a, b)
+        for number in (1, 2, 3):
+            await fetch(b, a, f"v{number}", number)
+        used = b.content(f"{APP}:v1")
+        assert used is not None
+        b.p.store.uses.note(used.root.digest)
+        await fetch(b, a, "v4", 4)
+        await until(lambda: names(b) == {f"{APP}:v1", f"{APP}:v3", f"{APP}:v4"})
+        assert b.p.store.usage().bytes <= 140_000
+
+
+async def test_a_pinned_package_stays_until_it_is_not_pinned_any_more(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b", quota_bytes=50_000)
+        made.link(a, b)
+        await fetch(b, a, "v1", 1)
+        b.p.pins.set("*/app:v[1]")
+        await fetch(b, a, "v2", 2)
+        await until(lambda: names(b) == {f"{APP}:v1"})
+        await b.stop()
+        await b.start()  # pins are durable
+        made.link(a, b)
+        await calm(b)
+        assert [each.name for each in b.p.pins.list()] == ["*/app:v[1]"]
+        assert b.p.pins.remove("*/app:v[1]")
+        await fetch(b, a, "v3", 3)
+        await until(lambda: names(b) == {f"{APP}:v3"})
+
+
+async def test_what_was_brought_here_never_goes_by_itself(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b", quota_bytes=50_000)
+        made.link(a, b)
+        for number in (1, 2, 3):
+            b.add(f"{APP}:own{number}", [layer(number)])
+        await fetch(b, a, "v1", 9)
+        own = {f"{APP}:own{number}" for number in (1, 2, 3)}
+        await until(lambda: names(b) == own)
+
+
+async def test_what_is_handed_out_is_passed_over(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b", quota_bytes=50_000)
+        made.link(a, b)
+        await fetch(b, a, "v1", 1)
+        read = b.content(f"{APP}:v1")
+        assert read is not None
+        blob = b.p.store.find(read.blobs[-1])
+        assert blob is not None
+        with b.p.store.reader(blob.hash, hand_out=True) as reader:
+            await fetch(b, a, "v2", 2)
+            await until(lambda: names(b) == {f"{APP}:v1"})
+            assert reader.read(0, 100) == layer(1)[:100]
