@@ -33,6 +33,7 @@ LARGE_BYTES = 1 << 17
 """
 QUICK_BYTES_PER_SECOND = 1 << 19
 GATHER_SECONDS = 0.1
+"""How long slow bytes are left to come before they are read, at most."""
 LEAST_GATHER_SECONDS = 0.005
 _DRAIN_ROUNDS = 120
 GIVEN_UP = 0
@@ -91,8 +92,9 @@ class WatchedStream:
         self._traffic = traffic
         self._ahead = memoryview(b"")
         self._ended = False
-        self._arriving = self._came_at = 0.0
-        """Bytes per second at the last read, and when that was."""
+        self._arriving = 0.0
+        """Bytes per second at the last read; 0 before that is known."""
+        self._came_at: float | None = None
         self._writes_quickly = False
         # Makers of errors, not errors: a kept error keeps its frames, those keep the stream, and Rust would
         # learn of the drop only when the garbage collector comes round.
@@ -175,7 +177,8 @@ class WatchedStream:
         data = await self._guard_read(self._receive.read(limit), None)
         self._ended = not data
         now = asyncio.get_running_loop().time()
-        self._arriving = len(data) / max(now - self._came_at, 1e-6)
+        if self._came_at is not None:
+            self._arriving = len(data) / max(now - self._came_at, 1e-6)
         self._came_at = now
         return data
 
