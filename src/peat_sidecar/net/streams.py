@@ -32,9 +32,6 @@ LARGE_BYTES = 1 << 17
 """From here on Iroh's own loops over a whole read or write pay: a fetch takes a tenth less of the processor.
 """
 QUICK_BYTES_PER_SECOND = 1 << 19
-GATHER_SECONDS = 0.1
-"""How long slow bytes are left to come before they are read, at most."""
-LEAST_GATHER_SECONDS = 0.005
 _DRAIN_ROUNDS = 120
 GIVEN_UP = 0
 
@@ -92,9 +89,6 @@ class WatchedStream:
         self._traffic = traffic
         self._ahead = memoryview(b"")
         self._ended = False
-        self._arriving = 0.0
-        """Bytes per second at the last read; 0 before that is known."""
-        self._came_at: float | None = None
         self._writes_quickly = False
         # Makers of errors, not errors: a kept error keeps its frames, those keep the stream, and Rust would
         # learn of the drop only when the garbage collector comes round.
@@ -126,7 +120,6 @@ class WatchedStream:
             data = await self._read_large(missing)
             return first + data if first else data
         while missing > 0:
-            await self._gather(missing)
             data = await self._fetch(min(max(missing, READ_AHEAD), READ_LIMIT))
             if not data:
                 raise StreamEnded(
@@ -158,12 +151,6 @@ class WatchedStream:
         await self._reading.interrupt()
         await self._quietly_stop(code)
 
-    async def _gather(self, missing: int) -> None:
-        """Leaves slow bytes time to come: each read costs, and one datagram is little."""
-        seconds = min(GATHER_SECONDS, missing / self._arriving) if self._arriving else 0.0
-        if seconds > LEAST_GATHER_SECONDS:
-            await asyncio.sleep(seconds)
-
     def _take(self, limit: int) -> bytes:
         data = bytes(self._ahead[:limit])
         self._ahead = self._ahead[limit:]
@@ -176,10 +163,6 @@ class WatchedStream:
             return b""
         data = await self._guard_read(self._receive.read(limit), None)
         self._ended = not data
-        now = asyncio.get_running_loop().time()
-        if self._came_at is not None:
-            self._arriving = len(data) / max(now - self._came_at, 1e-6)
-        self._came_at = now
         return data
 
     async def _read_large(self, length: int) -> bytes:

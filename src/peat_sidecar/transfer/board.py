@@ -26,7 +26,7 @@ OPEN_BLOBS = 8
 """Blobs at once, so that peers that lack some can work on others."""
 PART_SECONDS = 8.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
-SPREAD_PART_SECONDS = 2.0
+SPREAD_PART_SECONDS = 1.0
 """The same where others get the blob too: what they are at is not known, so it had better be little."""
 SPREAD_FIRST_SECONDS = 0.25
 SPREAD_LEAST_RATE = 32.0

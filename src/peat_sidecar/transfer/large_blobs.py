@@ -26,7 +26,7 @@ from peat_sidecar.wire import ErrorCode, Get, RangesSeq
 
 STREAMS = 2
 """On the first connection (loopback, 500 MB: one 347 MB/s, two 372, four 355). Each further one has one: its
-window is what holds it back. Where others may get the same the first has one as well: they share its link.
+window is what holds it back.
 """
 CONNECTIONS = 15
 LONG_SECONDS = 0.08
@@ -96,7 +96,7 @@ class LargeBlobs:
         growing = asyncio.create_task(self._grow(), name="add connections")
         self._board.crowd.maps.append(self._maps)
         try:
-            await self._serve(self._connection, 1 if self._board.spread else STREAMS)
+            await self._serve(self._connection, STREAMS)
         finally:
             self._board.crowd.maps.remove(self._maps)
             try:

@@ -29,8 +29,6 @@ _FAST_LOOK_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 0.05
 _SHORTEST_PAUSE_SECONDS = 0.004
 _DATAGRAM_BYTES = 1200
-_WRITE_SECONDS = 0.1
-"""At least so much of the path's time is written at once, where that is more: each write costs."""
 
 
 class Outlet:
@@ -105,9 +103,8 @@ class Outlet:
                 return size
             self._link.look_at_backlog(self._connection, now)
             room = backlog.room(UNSENT_SECONDS)
-            least = min(size, max(_DATAGRAM_BYTES, int((backlog.rate or 0.0) * _WRITE_SECONDS)))
-            if room >= least:
+            if room >= min(size, _DATAGRAM_BYTES):
                 return int(min(size, room))
-            lacking = least - room
+            lacking = min(size, _DATAGRAM_BYTES) - room
             pause = lacking / backlog.rate if backlog.rate else _SHORTEST_PAUSE_SECONDS
             await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, max(_SHORTEST_PAUSE_SECONDS, pause)))

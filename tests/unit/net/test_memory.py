@@ -90,20 +90,6 @@ async def test_killed_peer_is_silent_and_cannot_be_dialled() -> None:
             await dialler.connect(where, ALPN)
 
 
-async def test_slow_bytes_are_read_many_at_a_time() -> None:
-    async with network("memory") as net:
-        near, far = await net.pair()
-        here, there = await stream_pair(near, far)
-        reads: list[int] = []
-        here.heard = reads.append
-        reading = asyncio.create_task(here.read_exact(50_000))
-        for _ in range(50):
-            await there.write(bytes(1000))
-            await asyncio.sleep(0.006)
-        assert len(await reading) == sum(reads) == 50_000
-        assert len(reads) < 25
-
-
 async def test_counts_bytes_by_direction() -> None:
     async with network("memory") as net:
         near, far = await net.pair()

@@ -291,19 +291,6 @@ async def test_answers_fill_links_unless_a_limit_is_a_trickle() -> None:
         shaper.close()
 
 
-async def test_what_is_written_at_once_is_worth_a_write() -> None:
-    """Not the little that has gone meanwhile, but a tenth of a second of what the path takes."""
-    async with network("memory") as net:
-        near, _ = await net.pair()
-        shaper = Shaper()
-        with shaper.outlet(near) as outlet:
-            backlog = outlet._link.backlog
-            backlog.rate, backlog.unsent_bytes = 100_000.0, 22_000.0
-            assert await outlet.admit(100_000) >= 10_000
-            assert await outlet.admit(500) == 500
-        shaper.close()
-
-
 async def test_leave_that_is_given_in_the_turn_of_a_cancel_is_taken_back(tmp_path: Path) -> None:
     async with two_nodes(tmp_path) as (provider, getter, _):
         connection = await getter.pool.connection(provider.address, ALPN)
