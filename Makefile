@@ -42,6 +42,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@touch $@
 
 demo: $(VENV)/installed
+	@$(BIN)/python tools/system_packages.py demo
 	@$(BIN)/python -m demo
 
 test: $(VENV)/installed-dev

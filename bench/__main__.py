@@ -27,6 +27,7 @@ from bench.importing import export_rows, import_rows
 from bench.in_place import in_place_rows
 from bench.measurement import Report, parse_size, size_text, some_of
 from bench.mesh import mesh_rows
+from bench.misses import miss_rows
 from bench.records import record_rows
 from bench.registry import registry_rows
 from bench.setting import Content, Setting
@@ -39,6 +40,7 @@ _SIZED: dict[str, Callable[[Setting, Content], Awaitable[None]]] = {
     "import": import_rows,
     "export": export_rows,
     "registry": registry_rows,
+    "misses": miss_rows,
     "in-place": in_place_rows,
 }
 """Rows that are measured for every size."""

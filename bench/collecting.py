@@ -1,7 +1,6 @@
 """Rows about collection: how long requests to the registry take while 10,000 blobs are deleted."""
 
 import asyncio
-import re
 import shutil
 import statistics
 import time
@@ -33,16 +32,13 @@ async def collecting_rows(setting: Setting) -> None:
     data_dir = setting.scratch / "collecting"
     layer = await asyncio.to_thread(_fill, data_dir)
     async with Sidecar.start(data_dir, options=["--registry", "127.0.0.1:0"]) as sidecar:
-        log = (data_dir / "daemon.log").read_text()
-        found = re.search(r"registry\W+(127\.0\.0\.1:\d+)", log)
-        assert found is not None
         over = asyncio.Event()
-        before = asyncio.create_task(_requests(found[1], layer, over))
+        before = asyncio.create_task(_requests(sidecar.registry, layer, over))
         await asyncio.sleep(_QUIET_SECONDS)
         over.set()
         quiet = await before
         over = asyncio.Event()
-        busy = asyncio.create_task(_requests(found[1], layer, over))
+        busy = asyncio.create_task(_requests(sidecar.registry, layer, over))
         started = time.monotonic()
         collected = await sidecar.call("CollectGarbage", all=True)
         seconds = time.monotonic() - started

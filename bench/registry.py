@@ -32,10 +32,10 @@ class _Endpoint:
     sidecar: Sidecar | None = None
 
 
-def write_image(content: Content, directory: Path) -> Path:
-    """A layout of the content, in five layers."""
+def write_image(content: Content, directory: Path, layers: int = LAYERS) -> Path:
+    """A layout of the content, in so many layers."""
     with content.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        write_layout(directory, layers_of(data, LAYERS))
+        write_layout(directory, layers_of(data, layers))
     return directory
 
 

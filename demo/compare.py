@@ -89,13 +89,15 @@ def compare(left: Copy, right: Copy) -> Equal:
     if right.root() != root:
         raise Different("the root manifests are not the same")
     total = len(root)
-    descriptors = _descriptors(json.loads(root))
-    for descriptor in descriptors:
+    blobs = descriptors(root)
+    for descriptor in blobs:
         total += _compare_blob(descriptor, left, right)
-    return Equal(f"sha256:{hashlib.sha256(root).hexdigest()}", len(descriptors), total)
+    return Equal(f"sha256:{hashlib.sha256(root).hexdigest()}", len(blobs), total)
 
 
-def _descriptors(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def descriptors(root: bytes) -> list[dict[str, Any]]:
+    """Of all blobs that a manifest names."""
+    manifest = json.loads(root)
     return [manifest["config"], *manifest["layers"]]
 
 

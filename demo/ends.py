@@ -12,6 +12,8 @@ from demo.compare import Copy, LayoutCopy, RegistryCopy
 from demo.story import Story
 
 TAG = "v1"
+_LISTED_REPOSITORY = "layout/image"
+"""What a package of a folder `image` is listed as."""
 _PROGRAMS = ("docker-registry", "skopeo")
 
 
@@ -27,6 +29,17 @@ class Ends:
     """What was there at the start."""
     right: Copy
     """What has to be there at the end."""
+
+    @property
+    def are_registries(self) -> bool:
+        """Else they are folders."""
+        return "reference" in self.source
+
+    @property
+    def repository(self) -> str:
+        """Of the image, as clients of a registry endpoint name it."""
+        reference = self.source.get("reference", f"/{_LISTED_REPOSITORY}:{TAG}")
+        return reference.partition("/")[2].rpartition(":")[0]
 
 
 @contextlib.contextmanager

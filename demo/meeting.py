@@ -1,7 +1,8 @@
 """Three sidecars that know a key in common: the package goes by itself to two that never meet at once.
 
 The first one's cluster has pulled the image, which its agent tells. The second one carries whatever there is.
-Then the first is switched off, and the third appears, which knows the second one only.
+Then the first is switched off, and the third appears, which knows the second one only. In the end a client
+pulls from the third one as from any registry.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from tools.sidecar import Sidecar, SidecarError
 
 from demo.compare import Copy, LayoutCopy, RegistryCopy
 from demo.ends import TAG, Ends
+from demo.pulling import pull
 from demo.story import Story
 from peat_sidecar.ids import PeerAddress
 
@@ -24,8 +26,8 @@ _LOOK_SECONDS = 0.2
 _PREFIX = "field"
 
 
-async def meet(story: Story, folder: Path, both: Ends) -> Copy:
-    """What has to be there at the end."""
+async def meet(story: Story, folder: Path, both: Ends) -> list[Copy]:
+    """What has to be there at the end: what the third one wrote out, and what a client pulled from it."""
     key = folder / "formation.key"
     key.write_text(secrets.token_hex(32))
     key.chmod(0o600)
@@ -37,7 +39,7 @@ async def meet(story: Story, folder: Path, both: Ends) -> Copy:
         )
         story.fact(
             "shore has an agent, whose cluster has pulled the image"
-            if _has_registries(both)
+            if both.are_registries
             else "shore watches the folder with the image"
         )
         story.fact("ship has one rule: --replicate '*,carry'")
@@ -51,16 +53,15 @@ async def meet(story: Story, folder: Path, both: Ends) -> Copy:
         document = await _arrival(third, "field")
         story.fact(f"It arrived on field by itself: {int(document['bytes']) / 1e6:.1f} MB")
         await _write_out(story, third, folder, both, document)
-    return target
 
-
-def _has_registries(both: Ends) -> bool:
-    return "reference" in both.source
+        story.step("A client pulls from field, which is a registry as well")
+        pulled = await asyncio.to_thread(pull, story, third.registry, both.repository, folder / "pulled")
+    return [target, pulled]
 
 
 async def _source(stack: AsyncExitStack, both: Ends) -> list[str]:
     """Options that have the first one find the image."""
-    if not _has_registries(both):
+    if not both.are_registries:
         return ["--watch-layout", both.source["layout"]]
     reference = both.source["reference"]
     host, _, repository = reference.partition("/")
@@ -71,12 +72,12 @@ async def _source(stack: AsyncExitStack, both: Ends) -> list[str]:
 
 def _target(folder: Path, both: Ends) -> tuple[Copy, list[str]]:
     """What is compared at the end, and the options that have it made."""
-    if not _has_registries(both):
-        return LayoutCopy(folder / "field-out"), ["--replicate", "*", "--export-root", str(folder)]
-    host = both.target["reference"].partition("/")[0]
-    repository = both.source["reference"].partition("/")[2].rpartition(":")[0]
-    copy = RegistryCopy(f"http://{host}/v2/{_PREFIX}/{repository}", TAG)
-    return copy, ["--replicate", f"*,export={host}/{_PREFIX}"]
+    serve = ["--registry", "127.0.0.1:0"]
+    if not both.are_registries:
+        return LayoutCopy(folder / "field-out"), [*serve, "--replicate", "*", "--export-root", str(folder)]
+    source, host = (each["reference"].partition("/")[0] for each in (both.source, both.target))
+    copy = RegistryCopy(f"http://{host}/v2/{_PREFIX}/{both.repository}", TAG)
+    return copy, [*serve, "--registry-default", source, "--replicate", f"*,export={host}/{_PREFIX}"]
 
 
 @asynccontextmanager
@@ -104,7 +105,7 @@ async def _arrival(sidecar: Sidecar, name: str) -> dict[str, Any]:
 async def _write_out(
     story: Story, sidecar: Sidecar, folder: Path, both: Ends, package: dict[str, Any]
 ) -> None:
-    if not _has_registries(both):
+    if not both.are_registries:
         await sidecar.call(
             "ExportBlob", package=package["root"], layout=str(folder / "field-out"), tag=TAG, wait=True
         )

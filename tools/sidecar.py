@@ -28,7 +28,7 @@ _SERVICE = "/peat.sidecar.v1.PeatSidecar/"
 _START_SECONDS = 30
 _STOP_SECONDS = 12
 _CALL_SECONDS = 900
-_READY = re.compile(r"ready: (\S+) api: unix:(\S+)")
+_READY = re.compile(r"ready: (\S+) api: unix:(\S+)(?: registry: (\S+))?")
 _ENVELOPE = struct.Struct(">BI")
 _END_OF_STREAM = 2
 
@@ -75,11 +75,18 @@ class Sidecar:
     """A daemon that is ready."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, data_dir: Path, peer: PeerAddress, api: str
+        self,
+        process: asyncio.subprocess.Process,
+        data_dir: Path,
+        peer: PeerAddress,
+        api: str,
+        registry: str = "",
     ) -> None:
         self.data_dir = data_dir
         self.peer = peer
         """Id and where to dial it."""
+        self.registry = registry
+        """Where the registry endpoint is served, as `127.0.0.1:5000`; empty where it is off."""
         self._process = process
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=api), base_url="http://sidecar", timeout=_CALL_SECONDS
@@ -137,7 +144,7 @@ class Sidecar:
             raise SidecarError(
                 f"the sidecar ended at its start with status {status}: {log.read_text()[-2000:]}"
             )
-        return cls(process, data_dir, PeerAddress.parse(ready[1]), ready[2])
+        return cls(process, data_dir, PeerAddress.parse(ready[1]), ready[2], ready[3] or "")
 
     # ---- the process
 

@@ -37,6 +37,7 @@ def test_it_runs_and_compares(tmp_path: Path, registries: bool) -> None:
     assert "It arrived on ship by itself" in told
     assert "It arrived on field by itself" in told
     assert ("its policy wrote it to the registry" in told) == registries
+    assert ("skopeo pulled 127.0.0.1:" in told) == registries
     assert "The same image at all ends, byte for byte." in told
     assert max(map(len, told.splitlines())) <= _WIDTH
     assert left_behind(tmp_path) == []

@@ -247,7 +247,8 @@ class Mesh:
             pins=self.pins,
             quota=quota_of(settings),
         )
-        self.collector = Collector(store, state, self.wants)
+        self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
+        self.collector = Collector(store, state, self.wants, kept=self._documents.kept)
         self._announcer = Announcer(
             ground.agent_id,
             records,
@@ -260,7 +261,6 @@ class Mesh:
             shares=ground.clearance.shares_package,
         )
         self._known = KnownPackages(records, ground.trust, ground.agent_id)
-        self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
         self.on_demand = OnDemand(
             ground.agent_id,
             self._known,

@@ -4,7 +4,7 @@ parts of blobs that nobody goes on with. And when packages were used is remember
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -45,8 +45,11 @@ class Collector:
         state: State,
         wants: WantTable,
         *,
+        kept: Callable[[], Iterable[BlobHash]] = tuple,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """`kept`: blobs that are needed though no package holds them."""
+        self._kept = kept
         self._store = store
         self._state = state
         self._wants = wants
@@ -103,4 +106,4 @@ class Collector:
             if want.state != "done":
                 with suppress(ConfigError):
                     collections.add(BlobHash.parse(want.name))
-        return collections.union(*(hashes_of(each, self._store) for each in collections))
+        return collections.union(self._kept(), *(hashes_of(each, self._store) for each in collections))

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from peat_sidecar.classes import TransferClass
-from peat_sidecar.errors import IntegrityError, Misnamed, PeatError, PeerUnavailable, SourceError
+from peat_sidecar.errors import IntegrityError, Misnamed, NotFound, PeatError, PeerUnavailable, SourceError
 from peat_sidecar.ids import BlobHash, Digest, EndpointId
 from peat_sidecar.mesh.fetching import ReachesPeers
 from peat_sidecar.mesh.known_packages import ReadsPackages, repository_of
@@ -73,6 +73,7 @@ class KnownDocuments:
         self._wake = Wake(sleep)
         self._lacking: dict[BlobHash, float] = {}
         """Collections that have to be looked at, and not before when."""
+        self._kept: dict[BlobHash, frozenset[BlobHash]] = {}
 
     def find(self, offer: Offer) -> PackageDocuments | None:
         """What they say, as far as they are or were here; blocks."""
@@ -85,6 +86,13 @@ class KnownDocuments:
             while len(self._read) > _READ:
                 del self._read[next(iter(self._read))]
         return found
+
+    def kept(self) -> set[BlobHash]:
+        """Blobs of the store that are kept for what they say, though no package may hold them. Blocks."""
+        known = {each: self._offers.resolve(str(each)) for each in tuple(self._kept)}
+        for collection in [each for each, offer in known.items() if offer is None]:
+            self._kept.pop(collection, None)
+        return {blob for blobs in tuple(self._kept.values()) for blob in blobs}
 
     async def bring(
         self, offer: Offer, transfer_class: TransferClass = TransferClass.HIGH
@@ -110,8 +118,7 @@ class KnownDocuments:
         found = self.find(offer)
         if found is None:
             return None
-        names: list[BlobHash | Digest] = [offer.collection, *found.package.documents]
-        infos = [self._store.find(each) for each in names]
+        infos = [self._store.find(each) for each in found.stored_as]
         return found if all(each is not None and each.complete for each in infos) else None
 
     async def run(self) -> None:
@@ -178,12 +185,16 @@ class KnownDocuments:
     async def _keep_one(self, collection: BlobHash) -> bool:
         """Whether nothing has to be done for it any more, until something changes."""
         offer = await asyncio.to_thread(self._offers.resolve, str(collection))
-        if offer is None or not repository_of(offer) or await in_thread(self._here, offer) is not None:
+        if offer is None or not repository_of(offer):
+            return True
+        here = await in_thread(self._here, offer)
+        if here is not None:
+            self._kept[collection] = here.stored_as
             return True
         holders = await asyncio.to_thread(self._providers.holders, collection)
         if not any(each.connected and each.can_be_asked for each in holders):
             return False
-        await self.bring(offer, TransferClass.BULK)
+        self._kept[collection] = (await self.bring(offer, TransferClass.BULK)).stored_as
         return True
 
     # a fetch
@@ -222,6 +233,8 @@ class KnownDocuments:
         for id, fault in sources.faults.items():
             if isinstance(fault, IntegrityError | SourceError):
                 self._providers.gave_wrong(asked[id], offer.collection)
+            elif isinstance(fault, NotFound):
+                self._providers.lacks(asked[id], offer.collection)
 
     def _over(self, collection: BlobHash, task: "asyncio.Task[PackageDocuments]") -> None:
         self._bringing.pop(collection, None)

@@ -97,7 +97,8 @@ class OnDemand:
             self._wait_seconds(),
         )
         try:
-            await reading.read(offset, 1)
+            if blob.size:
+                await reading.read(offset, 1)
         except BaseException:
             await reading.aclose()
             raise
@@ -122,20 +123,24 @@ class OnDemand:
 
     async def _find(self, repository: str, digest: Digest) -> _Found | None:
         """The package that a blob or manifest is of: of several the one that clients asked for last."""
-        offers = await in_thread(self._known.of, repository)
-        found: list[_Found] = []
-        unknown: list[Offer] = []
-        for offer in offers:
-            documents = await in_thread(self._documents.find, offer)
-            if documents is None:
-                unknown.append(offer)
-            elif digest in documents.hashes:
-                found.append(_Found(offer, documents))
+        found, unknown = await in_thread(self._look, repository, digest)
         if not found:
             named = [each for each in unknown if each.root == digest]
             return await self._find_among(named or unknown, digest)
         asked = list(self._asked)
         return max(found, key=lambda each: _place(asked, each.offer.collection))
+
+    def _look(self, repository: str, digest: Digest) -> tuple[list[_Found], list[Offer]]:
+        """Packages that hold it, and those of which it cannot be told yet."""
+        found: list[_Found] = []
+        unknown: list[Offer] = []
+        for offer in self._known.of(repository):
+            documents = self._documents.find(offer)
+            if documents is None:
+                unknown.append(offer)
+            elif digest in documents.hashes:
+                found.append(_Found(offer, documents))
+        return found, unknown
 
     async def _find_among(self, unknown: list[Offer], digest: Digest) -> _Found | None:
         """Those whose documents have to be brought first."""

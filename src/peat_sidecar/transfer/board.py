@@ -15,6 +15,7 @@ from peat_sidecar.ids import BlobHash
 from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.blame import misnaming
+from peat_sidecar.transfer.coming import Coming, Taken, close_all
 from peat_sidecar.transfer.crowd import Crowd
 from peat_sidecar.transfer.division import MOST_CHUNKS, WORTH_SECONDS, Division, Part
 from peat_sidecar.transfer.progress import Progress
@@ -38,31 +39,6 @@ SPREAD_WORTH_SECONDS = 5.0
 
 Held = Callable[[Want], ChunkRanges]
 """What a peer holds of a blob."""
-
-
-@dataclass(eq=False, slots=True)
-class Coming:
-    """A blob that is being fetched."""
-
-    want: Want
-    partial: PartialBlob
-    division: Division
-    taken: "list[Taken]" = field(default_factory=list)
-    writing: int = 0
-    """Runs that are being written now."""
-    publishing: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class Taken:
-    """A part of a blob, taken by somebody."""
-
-    blob: Coming
-    part: Part
-    ranges: ChunkRanges
-    """As they were asked for."""
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    """Others have brought all of it."""
 
 
 @dataclass(slots=True)
@@ -154,7 +130,7 @@ class Board:
             for coming in self._first(held):
                 part = self._free_part(coming, held, rate, most, now, peer)
                 if part is not None:
-                    return _take(coming, part)
+                    return coming.take(part)
             if not self._unopened and not self._deferred:
                 break
             if not await to_its_end(self._open_next(held, self._opened)):
@@ -164,7 +140,7 @@ class Board:
         for coming in self._coming:
             part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most, peer=peer)
             if part is not None:
-                return _take(coming, part)
+                return coming.take(part)
         return None
 
     def _first(self, held: Held) -> list[Coming]:
@@ -268,7 +244,7 @@ class Board:
     async def close(self) -> None:
         """Puts away what is open."""
         coming, self._coming = self._coming, []
-        await in_thread(_close_all, [each.partial for each in coming])
+        await in_thread(close_all, coming)
 
     def tell(self) -> None:
         """There may be something to take: it was given back, a peer holds more, or another one has come."""
@@ -342,14 +318,3 @@ class Board:
         self.progress.skip(partial.present - (known.present if known else 0))
         missing = ChunkRanges.all().clamp(want.size) - partial.have
         return Coming(want, partial, Division(missing))
-
-
-def _take(coming: Coming, part: Part) -> Taken:
-    taken = Taken(coming, part, part.left)
-    coming.taken.append(taken)
-    return taken
-
-
-def _close_all(partials: Iterable[PartialBlob]) -> None:
-    for partial in partials:
-        partial.close()

@@ -15,7 +15,8 @@ from peat_sidecar.errors import PeatError, PeerUnavailable
 from peat_sidecar.net import Connection, StreamEnded, StreamReset
 from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.transfer.answers import Asking, Pace
-from peat_sidecar.transfer.board import Board, Held, Taken
+from peat_sidecar.transfer.board import Board, Held
+from peat_sidecar.transfer.coming import Taken
 from peat_sidecar.transfer.division import count
 from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.transfer.lanes import Passage

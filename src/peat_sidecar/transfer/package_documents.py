@@ -17,6 +17,8 @@ class PackageDocuments:
     blobs: Mapping[Digest, Descriptor]
     hashes: Mapping[Digest, BlobHash]
     """As its collection claims; each is proven when its blob is here."""
+    stored_as: frozenset[BlobHash]
+    """What they are in the store: the collection, its files, and the manifests."""
 
 
 def stored_documents(collection: BlobHash, store: Store) -> PackageDocuments | None:
@@ -27,4 +29,7 @@ def stored_documents(collection: BlobHash, store: Store) -> PackageDocuments | N
     package = assemble(listing.root, lambda digest: read_small(store, digest, DOCUMENT_LIMIT_BYTES))
     if any(each.digest in listing.hashes for each in package.missing):
         return None
-    return PackageDocuments(package, {each.digest: each for each in package.blobs}, listing.hashes)
+    manifests = (listing.hashes[digest] for digest in package.documents)
+    stored_as = frozenset((collection, *listing.companions, *manifests))
+    blobs = {each.digest: each for each in package.blobs}
+    return PackageDocuments(package, blobs, listing.hashes, stored_as)

@@ -49,7 +49,7 @@ class PullThrough:
         self._wait_seconds = wait_seconds
         self._seen = SeenDocuments()
         self._imports: dict[str, tuple[Transfer, set[Digest]]] = {}
-        """Of references, and the manifests that they are for."""
+        """Those that go on, by reference, and the manifests that each is for."""
         self._downloads: dict[Digest, asyncio.Task[None]] = {}
 
     @property
@@ -97,7 +97,8 @@ class PullThrough:
         self._import(upstream, repository, found)
         arriving = ArrivingStream(self._store, found.blob, bringing, self._wait_seconds())
         try:
-            await arriving.read(offset, 1)
+            if blob.size:
+                await arriving.read(offset, 1)
         except PeerUnavailable as error:
             upstream.failed(_path(repository), error)
             raise
@@ -129,11 +130,11 @@ class PullThrough:
 
     def _import(self, upstream: Upstream, repository: str, found: Belonging) -> None:
         """One for all clients, unless it began before that manifest was asked for: then one after it."""
+        self._imports = {
+            name: each for name, each in self._imports.items() if each[0].state is TransferState.RUNNING
+        }
         before, manifests = self._imports.get(found.reference, (None, set()))
-        if before is not None and before.state is not TransferState.RUNNING:
-            del self._imports[found.reference]
-            before, manifests = (before, manifests) if before.state is TransferState.DONE else (None, set())
-        if before is not None and found.manifest in manifests:
+        if found.manifest in manifests:
             return
 
         async def bring(progress: Progress) -> Outcome:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from peat_sidecar.ids import Digest
-from peat_sidecar.mesh import reading
+from peat_sidecar.mesh import Collector, reading
 from peat_sidecar.store import StoredPackage
 from tests.support.manifests import OCI_MANIFEST
 from tests.support.mesh_nodes import Mesh, MeshNode, layer, mesh
@@ -34,7 +34,7 @@ async def manifest_of(endpoint: Endpoint, name: str = "v1") -> httpx.Response:
 
 
 async def test_a_pull_brings_the_package(tmp_path: Path) -> None:
-    layers = [layer(1), real_bytes(3 * MIB, 0), real_bytes(MIB, 5)]
+    layers = [layer(1), real_bytes(3 * MIB, 0), b"", real_bytes(MIB, 5)]
     async with mesh(tmp_path) as made:
         _, b, package = await two(made, layers)
         async with endpoint_of(b) as there:
@@ -104,7 +104,13 @@ async def test_documents_are_kept_ahead(tmp_path: Path) -> None:
         async with endpoint_of(b, keeps=True, wait_seconds=0.2) as there:
             offer = b.p.offers.resolve(REF)
             assert offer is not None
-            await until(lambda: there.documents.find(offer) is not None)
+            await until(lambda: bool(there.documents.kept()))
+            assert all(b.p.store.find(each) is not None for each in there.documents.kept())
+            assert b.p.store.find(sha256_of(data)) is None
+            careless = Collector(b.p.store, b.p.state, b.p.wants)
+            careful = Collector(b.p.store, b.p.state, b.p.wants, kept=there.documents.kept)
+            assert careless.garbage(0).orphans
+            assert not careful.collect(0).orphans
             made.unlink(a, b)
             assert (await manifest_of(there)).status_code == 200
             head = await there.client.head(f"/v2/{REPOSITORY}/blobs/{sha256_of(data)}")

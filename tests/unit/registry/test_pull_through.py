@@ -47,6 +47,13 @@ async def test_a_pull_ends_as_a_package_and_needs_no_upstream_again(odd: OddRegi
         assert len(odd.seen) == asked
 
 
+async def test_a_layer_without_bytes(odd: OddRegistry, tmp_path: Path) -> None:
+    publish(odd, b"", LAYER)
+    async with mirror(tmp_path, odd, wait_seconds=60) as made:
+        assert sorted((await bounded(made.pull())).values()) == sorted([b"{}", b"", LAYER])
+        await made.listed(REFERENCE)
+
+
 async def test_heads_bring_no_layers(odd: OddRegistry, tmp_path: Path) -> None:
     digest = publish(odd, LAYER)
     async with mirror(tmp_path, odd) as made:

@@ -12,7 +12,8 @@ from peat_sidecar.errors import IntegrityError
 from peat_sidecar.ids import Digest
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import PartialBlob, Store
-from peat_sidecar.transfer.board import OPEN_BLOBS, Board, Taken
+from peat_sidecar.transfer.board import OPEN_BLOBS, Board
+from peat_sidecar.transfer.coming import Taken
 from peat_sidecar.transfer.division import count
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.wants import Want
