@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.images import build_image
+from tests.support.nodes import bounded, two_nodes
 from tests.support.real_files import real_bytes
 from tests.support.stored_packages import bring
 from tests.support.verified_pieces import tree_of, verified_pieces
@@ -172,6 +173,20 @@ def test_room_can_be_made_on_a_full_disk(small: Path) -> None:
     with Store.open(small / "data") as store:
         assert [each.reference for each in store.packages()] == ["kept:v1"]
         assert store.find(HASH) is None
+
+
+async def test_a_blob_that_has_no_room_is_not_begun(small: Path) -> None:
+    filler = Filler(small)
+    async with two_nodes(small) as (provider, getter, _):
+        blob = provider.store.put(DATA).hash
+        filler.leave(1_000_000)
+        progress = Progress()
+        with pytest.raises(StoreFull, match=f"no room for {len(DATA)} bytes"):
+            await bounded(getter.getter.fetch_blob(blob, provider.address, progress))
+        assert progress.wire_bytes < 100_000
+        assert getter.store.find(blob) is None
+        filler.clear()
+        await bounded(getter.getter.fetch_blob(blob, provider.address, progress))
 
 
 def test_packages(small: Path) -> None:

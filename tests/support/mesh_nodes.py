@@ -17,6 +17,7 @@ from peat_sidecar.errors import PeerUnavailable
 from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh.announcer import Announcer
 from peat_sidecar.mesh.arrivals import Arrivals
+from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.offers import Offers
 from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Platforms, Policy
@@ -24,7 +25,10 @@ from peat_sidecar.mesh.providers import Providers
 from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.registry_exports import RegistryExports
 from peat_sidecar.mesh.replicator import Replicator
+from peat_sidecar.mesh.tag_policies import TagPolicies
+from peat_sidecar.mesh.tag_rules import TagRules
 from peat_sidecar.mesh.trust import Trust
+from peat_sidecar.mesh.wake import Sleep
 from peat_sidecar.mesh.wants import Wants
 from peat_sidecar.net import Pool
 from peat_sidecar.oci import RegistryOptions
@@ -78,6 +82,10 @@ class LinkedPeers:
             listener(peer.endpoint_id, began)
 
 
+async def _at_once(_: float) -> None:
+    await asyncio.sleep(0)
+
+
 @dataclass
 class Parts:
     """What is built anew when a node starts again."""
@@ -93,6 +101,7 @@ class Parts:
     exports: RegistryExports
     providers: Providers
     offers: Offers
+    tag_rules: TagRules
     limiter: Limiter
     pins: Pins
     tasks: list[asyncio.Task[None]]
@@ -111,6 +120,8 @@ class MeshNode:
     platforms: Sequence[str] = ("linux/amd64",)
     quota_bytes: int = 0
     share: Sequence[str] = ()
+    maps: Sequence[str] = ()
+    tag_policies: Sequence[str] = ()
     disk: Disk | None = None
     registries: RegistryOptions = field(default_factory=RegistryOptions)
     peers: LinkedPeers = field(default_factory=LinkedPeers)
@@ -119,6 +130,10 @@ class MeshNode:
     parts: Parts | None = None
     ends: list[Callable[[], None]] = field(default_factory=list)
     clock: Callable[[], float] | None = None
+    day: Callable[[], float] | None = None
+    """The time of day, as the wants see it."""
+    settle: Sleep = field(default=_at_once)
+    """Between two looks of announcer and replicator."""
 
     @property
     def id(self) -> EndpointId:
@@ -147,7 +162,8 @@ class MeshNode:
         records.claim(self.name)
         trust = Trust(records, None, "test")
         platforms = Platforms(self.platforms)
-        offers = Offers(records, trust, platforms)
+        policies = TagPolicies.parse(self.tag_policies, [self.id])
+        offers, rules = Offers(records, trust, platforms, policies), TagRules(policies, records)
         providers = Providers(records, offers, self.id, self.peers.sessions, clock=self.time)
         transfers = Transfers()
         exports = RegistryExports(
@@ -169,9 +185,9 @@ class MeshNode:
             self.peers,
             offers=offers,
             providers=providers,
-            arrivals=Arrivals(store, state, platforms, exports),
+            arrivals=Arrivals(store, state, platforms, exports, rules),
             approve_above=lambda: limiter.limits.budgets.approve_above,
-            now=self.time,
+            now=self.day or self.time,
             clock=self.time,
             sleep=self.time.sleep,
         )
@@ -186,8 +202,10 @@ class MeshNode:
             trust,
             pins=pins,
             quota=Quota(self.quota_bytes),
-            sleep=_at_once,
+            tags=rules,
+            sleep=self.settle,
         )
+        maps = NameMaps.parse(self.maps)
         announcer = Announcer(
             self.name,
             records,
@@ -196,8 +214,9 @@ class MeshNode:
             offers,
             wants=wants,
             exports=exports,
-            shares=Clearance(store, self.share).shares_package,
-            sleep=_at_once,
+            shares=Clearance(store, self.share, maps.of).shares_package,
+            maps=maps,
+            sleep=self.settle,
         )
         loops = (wants.run(), replicator.run(), announcer.run(), exports.run())
         tasks = [asyncio.create_task(each) for each in loops]
@@ -213,6 +232,7 @@ class MeshNode:
             exports,
             providers,
             offers,
+            rules,
             limiter,
             pins,
             tasks,
@@ -283,10 +303,6 @@ async def _endpoint(store: Store, made: Network, id: EndpointId) -> Node:
     serving = asyncio.create_task(peers.run(endpoint, pool, provider))
     getter = Getter(store, pool, patience=hasty, shaper=shaper)
     return Node(store, endpoint, pool, provider, getter, peers, shaper, serving)
-
-
-async def _at_once(_: float) -> None:
-    await asyncio.sleep(0)
 
 
 def _now() -> Callable[[], float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 
 from peat_sidecar.http import Listener, Server
-from peat_sidecar.mesh import KnownDocuments, KnownPackages, OnDemand
+from peat_sidecar.mesh import KnownDocuments, KnownPackages, OnDemand, Tags
 from peat_sidecar.registry.access import Access
 from peat_sidecar.registry.application import Application
 from peat_sidecar.registry.calls import Calls
@@ -23,6 +23,7 @@ class Endpoint:
     client: httpx.AsyncClient
     on_demand: OnDemand
     documents: KnownDocuments
+    tags: Tags
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         return await self.client.get(f"/v2/{path}", headers=headers)
@@ -30,7 +31,7 @@ class Endpoint:
 
 @contextlib.asynccontextmanager
 async def endpoint_of(
-    node: MeshNode, *, wait_seconds: float = 10.0, keeps: bool = False
+    node: MeshNode, *, wait_seconds: float = 10.0, keeps: bool = False, access: Access | None = None
 ) -> AsyncIterator[Endpoint]:
     """`keeps`: documents of all known packages are brought ahead."""
     parts = node.p
@@ -51,14 +52,15 @@ async def endpoint_of(
         wait_seconds=lambda: wait_seconds,
     )
     keeping = asyncio.create_task(documents.run()) if keeps else None
+    tags = Tags(parts.offers, known, parts.tag_rules)
     bound = socket.create_server(("127.0.0.1", 0))
-    application = Application(Calls(parts.store, on_demand), Access())
+    application = Application(Calls(parts.store, on_demand, known=tags), access or Access())
     server = Server([Listener(bound, application, None, 256)])
     await server.start()
     base = f"http://127.0.0.1:{bound.getsockname()[1]}"
     try:
         async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
-            yield Endpoint(client, on_demand, documents)
+            yield Endpoint(client, on_demand, documents, tags)
     finally:
         await server.close()
         if keeping is not None:

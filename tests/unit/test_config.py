@@ -145,10 +145,12 @@ def test_rules_from_a_file_a_variable_and_options(monkeypatch: pytest.MonkeyPatc
         TransferClass.HIGH,
         ("linux/arm64",),
     )
-    monkeypatch.setenv("PEAT_SIDECAR_REPLICATE", "a/*,carry ; b/*,class=bulk,export=127.0.0.1:5000")
+    rules = "a/*,carry ; b/*,class=bulk,export=127.0.0.1:5000,referrers=no"
+    monkeypatch.setenv("PEAT_SIDECAR_REPLICATE", rules)
     carried, exported = load_settings().replicate
     assert (carried.reference, carried.carry, carried.transfer_class) == ("a/*", True, TransferClass.NORMAL)
     assert (exported.export, exported.transfer_class) == ("127.0.0.1:5000", TransferClass.BULK)
+    assert (carried.referrers, exported.referrers) == (True, False)
     monkeypatch.setenv("PEAT_SIDECAR_REPLICATE", '[{"reference": "c/*"}]')
     assert [rule.reference for rule in load_settings().replicate] == ["c/*"]
     assert [rule.reference for rule in load_settings({"replicate": ["d/*", "e/*"]}).replicate] == [

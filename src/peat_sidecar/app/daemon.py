@@ -23,6 +23,7 @@ from peat_sidecar.app.mesh import (
     identity_of,
     keep_bans,
     limits_of,
+    name_maps_of,
     peers_of,
 )
 from peat_sidecar.app.process import (
@@ -145,7 +146,7 @@ class _Daemon:
         await asyncio.to_thread(keep_bans, peers, records)
         limiter = Limiter(shaper, state, limits_of(settings))
         endpoint.on_connection = shaper.watch
-        clearance = Clearance(store, settings.share)
+        clearance = Clearance(store, settings.share, name_maps_of(settings).of)
         provider, transfers = Provider(store, shaper, clearance.clears), Transfers()
         stack.push_async_callback(transfers.close)
         ground = Ground(
@@ -202,7 +203,7 @@ class _Daemon:
         for listener in listeners:
             stack.callback(listener.close)
         elsewhere = Mirroring(mesh.on_demand, pulls, settings.registry_default)
-        registry = await asyncio.to_thread(open_registry, store, settings, elsewhere)
+        registry = await asyncio.to_thread(open_registry, store, settings, elsewhere, mesh.tags)
         for listener in registry:
             stack.callback(listener.close)
         count_requests(registry, parts.metrics)

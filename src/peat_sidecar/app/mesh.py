@@ -27,6 +27,7 @@ from peat_sidecar.mesh import (
     KnownDocuments,
     KnownPackages,
     LayoutWatcher,
+    NameMaps,
     Offers,
     OnDemand,
     Peers,
@@ -41,6 +42,10 @@ from peat_sidecar.mesh import (
     Replicator,
     Roster,
     Syncer,
+    TagDisputes,
+    TagPolicies,
+    TagRules,
+    Tags,
     Trust,
     Upkeep,
     Wants,
@@ -171,6 +176,22 @@ def limits_of(settings: Settings) -> Limits:
         raise ConfigError(f"limits (--limit-up, --budget and so on): {error}") from None
 
 
+def tag_policies_of(settings: Settings, own: EndpointId) -> TagPolicies:
+    """What the settings say. `ConfigError` names the one that is none."""
+    try:
+        return TagPolicies.parse(settings.tag_policies, [own])
+    except ConfigError as error:
+        raise ConfigError(f"tag_policies (--tag-policy, PEAT_SIDECAR_TAG_POLICIES): {error}") from None
+
+
+def name_maps_of(settings: Settings) -> NameMaps:
+    """What the settings say. `ConfigError` names the one that is none."""
+    try:
+        return NameMaps.parse(settings.registry_maps)
+    except ConfigError as error:
+        raise ConfigError(f"registry_maps (--registry-map, PEAT_SIDECAR_REGISTRY_MAPS): {error}") from None
+
+
 def quota_of(settings: Settings) -> Quota:
     """What the settings say. `ConfigError` when it is none."""
     try:
@@ -213,7 +234,9 @@ class Mesh:
         settings, records, store, state = ground.settings, ground.records, ground.store, ground.state
         self._ground = ground
         policy = Policy(settings.replicate, Platforms(settings.platforms))
-        offers = Offers(records, ground.trust, policy.platforms)
+        tag_policies = tag_policies_of(settings, records.id)
+        rules = TagRules(tag_policies, records)
+        offers = Offers(records, ground.trust, policy.platforms, tag_policies)
         self._whereabouts = Whereabouts(
             ground.agent_id,
             records,
@@ -232,7 +255,7 @@ class Mesh:
             ground.peers,
             offers=offers,
             providers=self.providers,
-            arrivals=Arrivals(store, state, policy.platforms, self.exports),
+            arrivals=Arrivals(store, state, policy.platforms, self.exports, rules),
             approve_above=lambda: ground.limiter.limits.budgets.approve_above,
         )
         ground.limiter.on_change(self.wants.limits_changed)
@@ -246,6 +269,7 @@ class Mesh:
             ground.trust,
             pins=self.pins,
             quota=quota_of(settings),
+            tags=rules,
         )
         self._documents = KnownDocuments(records, offers, self.providers, ground.peers, ground.getter, store)
         self.collector = Collector(store, state, self.wants, kept=self._documents.kept)
@@ -259,8 +283,11 @@ class Mesh:
             exports=self.exports,
             sources=_sources(settings),
             shares=ground.clearance.shares_package,
+            maps=name_maps_of(settings),
         )
         self._known = KnownPackages(records, ground.trust, ground.agent_id)
+        self._disputes = TagDisputes(records, offers)
+        self.tags = Tags(offers, self._known, rules)
         self.on_demand = OnDemand(
             ground.agent_id,
             self._known,
@@ -289,6 +316,7 @@ class Mesh:
             "export to registries": self.exports.run,
             "tell and hear where nodes are": self._whereabouts.run,
             "look after records": upkeep.run,
+            "look for disputed tags": self._disputes.run,
         }
         runs |= {f"watch {name}": each.run for name, each in self.watchers.items()}
         if settings.registry:

@@ -182,6 +182,16 @@ def run(
     registry_default: Annotated[
         str | None, typer.Option(metavar="HOST", help="Where names without a registry are looked for too.")
     ] = None,
+    registry_map: Annotated[
+        Texts,
+        typer.Option(
+            metavar="PATTERN=PATTERN", help="How others know names of localhost, and so are given them."
+        ),
+    ] = None,
+    tag_policy: Annotated[
+        Texts,
+        typer.Option(metavar="PATTERN=POLICY", help="Whose word on tags counts; see below."),
+    ] = None,
     registry_wait_seconds: Annotated[
         float | None,
         typer.Option(
@@ -288,6 +298,8 @@ def run(
         "registry_private": registry_private,
         "upstreams": _joined(upstream),
         "registry_default": registry_default,
+        "registry_maps": _joined(registry_map),
+        "tag_policies": tag_policy,
         "registry_wait_seconds": registry_wait_seconds,
         "registry_tls_cert": registry_tls_cert,
         "registry_tls_key": registry_tls_key,

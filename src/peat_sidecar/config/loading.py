@@ -27,6 +27,8 @@ _SINGULAR = {
     "limit_classes": "limit-class",
     "budgets": "budget",
     "upstreams": "upstream",
+    "registry_maps": "registry-map",
+    "tag_policies": "tag-policy",
 }
 """Options that are given once for each of several values."""
 

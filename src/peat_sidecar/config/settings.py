@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     upstreams: Upstreams = ()
     """Registries that packages are pulled through from when a client asks for what neither this node nor, by
     default, the mesh has: `registry.example`, `registry.example=https://mirror.example upstream-first`."""
+    registry_maps: Texts = ()
+    """Under which names others know what was pushed here without naming a registry, and so are given it:
+    `localhost/team/*=registry.example/team/*`."""
+    tag_policies: Lines = ()
+    """What decides where records disagree on a tag, by patterns of references, the first that fits:
+    `registry.example/team/*=immutable`, `=newest` (the default), `=signers ID,ID`."""
     registry_tls_cert: Path | None = None
     """PEM certificate chain; without one the registry is served on loopback only."""
     registry_tls_key: Path | None = None

@@ -70,10 +70,14 @@ class ReplicateRule(BaseModel):
     """For others: any platform, unless some are listed."""
     export: str = ""
     """Where what has arrived is written to: `host[:port]`, or `host[:port]/prefix`."""
+    referrers: bool = True
+    """Signatures, SBOMs and whatever else refers to these packages comes with them."""
 
 
 def parse_rule(text: str) -> dict[str, object]:
-    """`PATTERN[,platform=linux/amd64][,class=high][,carry][,export=host:port]` as the table of a rule."""
+    """`PATTERN[,platform=linux/amd64][,class=high][,carry][,export=host:port][,referrers=no]` as the table of
+    a rule.
+    """
     pattern, *options = (part.strip() for part in text.split(","))
     rule: dict[str, object] = {"reference": pattern}
     platforms: list[str] = []
@@ -85,6 +89,8 @@ def parse_rule(text: str) -> dict[str, object]:
             rule[name] = value
         elif name == "carry" and not equals:
             rule[name] = True
+        elif name == "referrers" and value in ("yes", "no"):
+            rule[name] = value == "yes"
         else:
             raise ValueError(
                 f"{option[:80]!r} is no part of a rule; one looks like"

@@ -11,6 +11,7 @@ from peat_sidecar.mesh.formation import Formation
 from peat_sidecar.mesh.half_open import Handshakes
 from peat_sidecar.mesh.known_documents import KnownDocuments
 from peat_sidecar.mesh.known_packages import KnownPackages
+from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.offers import Offers
 from peat_sidecar.mesh.on_demand import OnDemand
 from peat_sidecar.mesh.peer_info import PeerInfo
@@ -32,6 +33,10 @@ from peat_sidecar.mesh.roster_draft import (
     write_draft,
 )
 from peat_sidecar.mesh.sync import Syncer
+from peat_sidecar.mesh.tag_disputes import TagDisputes
+from peat_sidecar.mesh.tag_policies import TagPolicies
+from peat_sidecar.mesh.tag_rules import TagRules
+from peat_sidecar.mesh.tags import Tagged, Tags
 from peat_sidecar.mesh.trust import BAN_WITH_ROSTER, BAN_WITHOUT_ROSTER, Trust
 from peat_sidecar.mesh.upkeep import Upkeep
 from peat_sidecar.mesh.want import Quote, Want
@@ -56,6 +61,7 @@ __all__ = [
     "KnownDocuments",
     "KnownPackages",
     "LayoutWatcher",
+    "NameMaps",
     "Offers",
     "OnDemand",
     "PeerInfo",
@@ -73,6 +79,11 @@ __all__ = [
     "Role",
     "Roster",
     "Syncer",
+    "TagDisputes",
+    "TagPolicies",
+    "TagRules",
+    "Tagged",
+    "Tags",
     "Trust",
     "Upkeep",
     "Want",

@@ -6,7 +6,7 @@ what it holds stays under 1 KiB: the list of blobs is the collection, a blob lik
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Digest, Reference
 from peat_sidecar.mesh.contents import Contents
 from peat_sidecar.mesh.offers import Offer, listable
-from peat_sidecar.mesh.policy import ANY_ARCH, arch_of
+from peat_sidecar.mesh.policy import same_arch
 from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.state import ReplicaRow
 from peat_sidecar.store import StoredPackage
@@ -62,11 +62,15 @@ class Announcements:
     documents: dict[str, Fields] = field(default_factory=dict)
     vanishing: set[str] = field(default_factory=set)
     """Collections of which that is seen now."""
+    _by_name: dict[str, list[StoredPackage]] = field(default_factory=dict)
+    """Stored packages by reference, without what pins it."""
     _told: set[tuple[BlobHash, str | None]] = field(default_factory=set)
     """Stored packages that are in a document."""
 
     def make(self) -> dict[str, Fields]:
         """Documents by id. What is not among them has vanished."""
+        for package in self.sight.packages:
+            self._by_name.setdefault(_base(package.reference or ""), []).append(package)
         self._pulled()
         if self.sight.watched:
             gone = (each for key, each in self.sight.known.items() if key not in self.documents)
@@ -106,9 +110,8 @@ class Announcements:
         name = listable(pulled.listed_as or pulled.reference)
         if not name:
             return None
-        found = [each for each in self.sight.packages if each.reference and _base(each.reference) == name]
-        for each in sorted(found, key=lambda one: one.reference != name):
-            if _same(self.sight.contents(each).arch, pulled.arch):
+        for each in sorted(self._by_name.get(name, ()), key=lambda one: one.reference != name):
+            if same_arch(self.sight.contents(each).arch, pulled.arch):
                 return each
         return None
 
@@ -144,11 +147,9 @@ class Announcements:
         for offer, is_partial in self.sight.wanted:
             name = offer.reference or str(offer.root)
             key = self._key(name, offer.arch)
-            if any(collection_in(each) == str(offer.collection) for each in self._at(key)):
+            if self._is_told(key, offer, self.documents):
                 continue
-            if not is_partial and not any(
-                collection_in(each) == str(offer.collection) for each in self._at(key, self.sight.known)
-            ):
+            if not is_partial and not self._is_told(key, offer, self.sight.known):
                 continue
             fields = self._named(offer.reference, offer.arch, offer.listed_as, offer.bytes)
             content: Fields = {
@@ -216,17 +217,22 @@ class Announcements:
     def _key(self, name: str, arch: str) -> str:
         return f"{self.sight.agent_id}:{name}-{arch}"
 
-    def _at(self, key: str, documents: Mapping[str, Fields] | None = None) -> Iterable[Fields]:
-        """Documents with that key, marked ones included."""
-        found = self.documents if documents is None else documents
-        return [fields for each, fields in found.items() if each == key or each.startswith(f"{key}@")]
+    @staticmethod
+    def _is_told(key: str, offer: Offer, documents: Mapping[str, Fields]) -> bool:
+        """Whether one with that key, or with the mark of that root, is of the offered content."""
+        found = (documents.get(each, {}) for each in (key, _marked(key, offer.root.hex)))
+        return any(collection_in(each) == str(offer.collection) for each in found)
 
     def _put(self, name: str, arch: str, fields: Fields, mark: str) -> None:
         """Of two with one key the second is told apart by its digest."""
         key = self._key(name, arch)
         if key in self.documents:
-            key = f"{key}@{mark[:_MARK]}"
+            key = _marked(key, mark)
         self.documents[key] = fields
+
+
+def _marked(key: str, mark: str) -> str:
+    return f"{key}@{mark[:_MARK]}"
 
 
 def _base(reference: str) -> str:
@@ -240,11 +246,6 @@ def _parts(reference: str) -> tuple[str, str, str]:
     except ConfigError:
         return "", "", ""
     return parsed.registry, parsed.repository, parsed.tag or ""
-
-
-def _same(one: str, other: str) -> bool:
-    first, second = arch_of(one), arch_of(other)
-    return first == second or not ANY_ARCH.isdisjoint({first, second})
 
 
 def collection_in(fields: Fields) -> str:

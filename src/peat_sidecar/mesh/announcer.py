@@ -6,7 +6,9 @@ differ. Until each watcher has told once what it sees, nothing that it may have 
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
@@ -23,16 +25,15 @@ from peat_sidecar.mesh.announcements import (
     is_partial,
 )
 from peat_sidecar.mesh.contents import ContentsReader
+from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers
 from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.mesh.vanished import Vanished
-from peat_sidecar.mesh.wake import Sleep, Wake
+from peat_sidecar.mesh.wake import Sleep, Wake, rest_seconds
 from peat_sidecar.records import Document
 from peat_sidecar.state import State
 from peat_sidecar.store import Store, StoredPackage
 
-SETTLE_SECONDS = 0.2
-"""Between two looks: an import of many packages is not told one by one."""
 _TROUBLE_SECONDS = 30.0
 _PAGE = 500
 
@@ -90,10 +91,11 @@ class Announcer:
         exports: TellsExported | None = None,
         sources: Collection[str] = (),
         shares: Callable[[StoredPackage], bool] = lambda _: True,
+        maps: NameMaps | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """`sources`: names of watchers that will tell what they see. `shares`: whether peers may have a
-        package; of others no content is told.
+        package; of others no content is told. `maps`: names that others know packages by.
         """
         self._agent_id = agent_id
         self._records = records
@@ -102,6 +104,7 @@ class Announcer:
         self._offers = offers
         self._wants = wants
         self._shares = shares
+        self._maps = maps or NameMaps()
         self._sleep = sleep
         self._wake = Wake(sleep)
         self._contents = ContentsReader(store)
@@ -133,8 +136,9 @@ class Announcer:
         end = self._store.on_packages(self._packages_changed)
         try:
             while True:
+                begun = time.monotonic()
                 seconds = await self._turn()
-                await self._sleep(SETTLE_SECONDS)
+                await self._sleep(rest_seconds(time.monotonic() - begun))
                 await self._wake.wait(seconds)
         finally:
             end()
@@ -194,7 +198,7 @@ class Announcer:
         return Sight(
             self._agent_id,
             pulled,
-            [package for package in self._store.packages() if self._shares(package)],
+            [self._shown(package) for package in self._store.packages() if self._shares(package)],
             self._contents.read,
             {row.collection: row for row in self._state.replicas()},
             wanted,
@@ -205,6 +209,10 @@ class Announcer:
             self._vanished.all(),
             self._owner_of_copy,
         )
+
+    def _shown(self, package: StoredPackage) -> StoredPackage:
+        """As others know it."""
+        return replace(package, reference=self._maps.of(package.reference)) if package.reference else package
 
     def _known(self) -> dict[str, Fields]:
         prefix = f"{self._agent_id}:"

@@ -14,7 +14,7 @@ from peat_sidecar.errors import NotFound
 from peat_sidecar.ids import BlobHash
 from peat_sidecar.mesh.contents import ContentsReader
 from peat_sidecar.mesh.offers import Offer
-from peat_sidecar.mesh.policy import ANY_ARCH, Platforms, arch_of
+from peat_sidecar.mesh.policy import Platforms, same_arch
 from peat_sidecar.state import ReplicaRow, State, WantRow
 from peat_sidecar.store import Store, StoredPackage
 from peat_sidecar.transfer import remove_package
@@ -28,16 +28,46 @@ class TakesExports(Protocol):
         ...
 
 
+class JudgesTags(Protocol):
+    """The part of the tag rules that is needed here."""
+
+    def is_immutable(self, reference: str, /) -> bool:
+        """Whether the tag stays at what it stands for."""
+        ...
+
+    def admits(self, offer: Offer, /) -> bool:
+        """Whether its signer may say what its tag stands for."""
+        ...
+
+
+class AnyTag:
+    """Every tag may move, by whomever."""
+
+    def is_immutable(self, reference: str, /) -> bool:
+        """No."""
+        return False
+
+    def admits(self, offer: Offer, /) -> bool:
+        """Yes."""
+        return True
+
+
 class Arrivals:
     """Blocks; thread-safe."""
 
     def __init__(
-        self, store: Store, state: State, platforms: Platforms, exports: TakesExports | None = None
+        self,
+        store: Store,
+        state: State,
+        platforms: Platforms,
+        exports: TakesExports | None = None,
+        tags: JudgesTags | None = None,
     ) -> None:
         self._store = store
         self._state = state
         self._platforms = platforms
         self._exports = exports
+        self._tags = tags or AnyTag()
         self._contents = ContentsReader(store)
 
     def expect(self, offer: Offer, row: WantRow) -> str | None:
@@ -47,8 +77,8 @@ class Arrivals:
         if self._replica(offer.collection) is None and self._store.package(offer.collection) is None:
             self._remember(offer, row)
         taken = self._store.package(offer.listed_as) if offer.listed_as else None
-        if taken is not None and taken.root.digest != offer.root:
-            return offer.pinned_as
+        if (taken is not None and taken.root.digest != offer.root) or not self._tags.admits(offer):
+            return offer.pinned_as or None
         return offer.listed_as or None
 
     def has(self, offer: Offer) -> bool:
@@ -56,6 +86,8 @@ class Arrivals:
         if not offer.listed_as:
             return self._store.package(offer.collection) is not None
         plain, pinned = self._store.package(offer.listed_as), self._store.package(offer.pinned_as)
+        if pinned is not None and not self._tags.admits(offer):
+            return True
         if plain is not None and plain.collection == offer.collection:
             return True
         return pinned is not None and plain is not None and not self._replaces(offer, plain)
@@ -94,7 +126,7 @@ class Arrivals:
         plain = self._store.package(offer.listed_as)
         if plain is not None and plain.collection == offer.collection:
             return plain
-        if plain is not None and not self._replaces(offer, plain):
+        if not self._tags.admits(offer) or (plain is not None and not self._replaces(offer, plain)):
             return self._list_as(package, offer.pinned_as)
         if plain is not None:
             self._retire(plain, offer)
@@ -122,17 +154,16 @@ class Arrivals:
     def _replaces(self, offer: Offer, old: StoredPackage) -> bool:
         """Whether it takes over the name."""
         if self._is_version(offer, old):
-            return True
+            return not self._tags.is_immutable(offer.listed_as)
         return self._platforms.runs(offer.arch) and not self._platforms.runs(self._arch(old))
 
     def _is_version(self, offer: Offer, old: StoredPackage) -> bool:
         """Whether it is another version of the same, and not the same for another platform."""
-        before, after = arch_of(self._arch(old)), arch_of(offer.arch)
-        return before == after or not ANY_ARCH.isdisjoint({before, after})
+        return same_arch(self._arch(old), offer.arch)
 
     def _arch(self, package: StoredPackage) -> str:
         known = self._replica(package.collection)
         return known.arch if known is not None else self._contents.read(package).arch
 
     def _replica(self, collection: BlobHash) -> ReplicaRow | None:
-        return next((each for each in self._state.replicas() if each.collection == collection), None)
+        return self._state.replica(collection)

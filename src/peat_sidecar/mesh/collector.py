@@ -69,7 +69,10 @@ class Collector:
 
     def remember_uses(self) -> None:
         """Writes what has changed by more than a little."""
-        fresh, gone = self._store.uses.to_write({each.root.digest for each in self._store.packages()})
+        here = {each.root.digest for each in self._store.packages()}
+        for root in self._store.cached.all() - here:
+            self._store.cached.remove(root)
+        fresh, gone = self._store.uses.to_write(here)
         if fresh or gone:
             self._state.put_uses(fresh, gone)
 
@@ -91,6 +94,7 @@ class Collector:
             with suppress(NotFound, Refused):  # somebody goes on with it, or it is whole by now
                 self._store.delete_part(part.hash)
                 parts.append(part)
+        self._store.expire_downloads(PART_SECONDS if age_seconds is None else age_seconds)
         orphans = tuple(each for each in found.orphans if self._store.find(each.hash) is None)
         if orphans or parts:
             _log.info("what nothing needs is deleted", blobs=len(orphans), parts=len(parts))

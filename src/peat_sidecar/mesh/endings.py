@@ -71,11 +71,7 @@ class Endings:
         """
         peer = fetch.holder.endpoint_id
         moved = transfer.progress.done_bytes - transfer.progress.skipped_bytes
-        if moved >= _RATED_BYTES:
-            self.rates.pop(peer, None)
-            self.rates[peer] = transfer.bytes_per_second
-            if len(self.rates) > _RATES_REMEMBERED:
-                del self.rates[next(iter(self.rates))]
+        self._rate(transfer)
         others = {each.endpoint_id: each for each in fetch.helpers}
         for id, fault in fetch.sources.faults.items():
             if id in others:
@@ -96,6 +92,15 @@ class Endings:
         error = transfer.error or PeatError("it ended without saying why")
         self._blame(entry, error, fetch, gained=fetch.gained or moved > 0)
         return False
+
+    def _rate(self, transfer: Transfer) -> None:
+        """Each peer by what it brought itself."""
+        for peer, source in transfer.progress.sources.items():
+            if source.done_bytes >= _RATED_BYTES:
+                self.rates.pop(peer, None)
+                self.rates[peer] = source.done_bytes / max(transfer.elapsed_seconds, 1e-3)
+        while len(self.rates) > _RATES_REMEMBERED:
+            del self.rates[next(iter(self.rates))]
 
     def trouble(self, entry: Entry, error: PeatError) -> None:
         """It is this node that cannot go on."""

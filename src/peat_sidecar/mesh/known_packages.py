@@ -49,14 +49,24 @@ class KnownPackages:
 
     def of(self, repository: str) -> list[Offer]:
         """What documents that decide say there is in it, each content once, the newest first."""
-        self._read()
-        with self._lock:
-            ids = tuple(self._repositories.get(repository, ()))
-        offers = [offer for id in ids if (offer := self._offer(id)) is not None]
+        offers = self.all_of(repository)
         found: dict[BlobHash, Offer] = {}
         for each in sorted(offers, key=lambda offer: (bool(offer.origin), -offer.clock, offer.doc_id)):
             found.setdefault(each.collection, each)
         return list(found.values())
+
+    def all_of(self, repository: str) -> list[Offer]:
+        """Each document's word."""
+        self._read()
+        with self._lock:
+            ids = tuple(self._repositories.get(repository, ()))
+        return [offer for id in ids if (offer := self._offer(id)) is not None]
+
+    def repositories(self) -> list[str]:
+        """That some document names, whether it decides or not."""
+        self._read()
+        with self._lock:
+            return list(self._repositories)
 
     def _offer(self, doc_id: str) -> Offer | None:
         document = self._records.get(PACKAGES, doc_id)

@@ -6,12 +6,15 @@ the slowest node would bring old versions back.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.ids import BlobHash, Digest, Reference
-from peat_sidecar.mesh.policy import ANY_ARCH, Platforms, arch_of
+from peat_sidecar.mesh.policy import Platforms, same_arch
+from peat_sidecar.mesh.tag_policies import NEWEST, TagPolicies, TagPolicy
+from peat_sidecar.oci import subject_of_tag
 from peat_sidecar.records import Document
 
 PACKAGES = "packages"
@@ -58,6 +61,8 @@ class Offer:
     """Of the document's newest field."""
     origin: str
     """Agent id of the node whose package it is a replica of; empty for one that is not."""
+    subject: Digest | None = None
+    """What a signature or an SBOM refers to, by its own word or by the tag that lists it."""
 
     @property
     def pinned_as(self) -> str:
@@ -96,6 +101,7 @@ def offer_of(document: Document) -> Offer | None:
         content.get("state") == "complete",
         document.clock,
         origin,
+        _subject(content, listed_as),
     )
 
 
@@ -138,10 +144,17 @@ def parse_name(text: str) -> Name:
 class Offers:
     """Looks packages up in the records; blocks."""
 
-    def __init__(self, records: FindsDocuments, trust: Decides, platforms: Platforms) -> None:
+    def __init__(
+        self,
+        records: FindsDocuments,
+        trust: Decides,
+        platforms: Platforms,
+        tags: TagPolicies | None = None,
+    ) -> None:
         self._records = records
         self._trust = trust
         self._platforms = platforms
+        self.tags = tags or TagPolicies()
         self._false: dict[Offer, None] = {}
 
     def disprove(self, offer: Offer) -> None:
@@ -160,19 +173,24 @@ class Offers:
 
     def resolve(self, name: str, *, arch: str = "", reference: str = "") -> Offer | None:
         """The package that a name means: packages of their owners before replicas, platforms of this cluster
-        before others, the newest by its document's clock; what was disproved is the last. None while no
-        document that decides names it.
+        before others, the newest by its document's clock; what was disproved is the last. Of a tag only what
+        its policy admits, and of an immutable one the oldest. None while no document that decides names it.
         """
-        parsed = parse_name(name)
+        parsed, policy = parse_name(name), NEWEST
         match parsed:
             case Digest():
                 documents = self._find("content.root", name) + self._find("content.manifest", name)
             case BlobHash():
                 documents = self._find("content.collection", str(parsed))
             case _:
-                documents = self._named(name)
-        offers = [each for each in _offers(documents) if not arch or _same(each.arch, arch)]
-        return max(offers, key=lambda offer: self._rank(offer, reference), default=None)
+                policy = self.tags.of(listable(name))
+                documents = [each for each in self._named(name) if policy.admits(each.signers)]
+        offers = [each for each in _offers(documents) if not arch or same_arch(each.arch, arch)]
+        return max(offers, key=lambda offer: self._rank(offer, reference, policy), default=None)
+
+    def named(self, reference: str) -> list[Offer]:
+        """All that documents that decide say of a reference, whatever its policy."""
+        return _offers(self._named(reference))
 
     def _find(self, path: str, value: str) -> list[Document]:
         return [each for each in self._records.find(path, value) if self._trust.decides(each)]
@@ -194,13 +212,15 @@ class Offers:
             if _listed(document) == listed
         ]
 
-    def _rank(self, offer: Offer, reference: str) -> tuple[bool, bool, bool, bool, int, str]:
+    def _rank(
+        self, offer: Offer, reference: str, policy: TagPolicy
+    ) -> tuple[bool, bool, bool, bool, int, str]:
         return (
             not self.is_false(offer),
             offer.reference == reference,
-            not offer.origin,
+            policy.is_immutable or not offer.origin,
             self._platforms.runs(offer.arch),
-            offer.clock,
+            -offer.clock if policy.is_immutable else offer.clock,
             offer.doc_id,
         )
 
@@ -214,16 +234,17 @@ def _listed(document: Document) -> str:
     return offer.listed_as if offer is not None else ""
 
 
-def _same(one: str, other: str) -> bool:
-    first, second = arch_of(one), arch_of(other)
-    return first == second or first in ANY_ARCH or second in ANY_ARCH
-
-
 def _text(fields: Any, name: str) -> str:
     value = fields.get(name, "")
     if not isinstance(value, str) or len(value) > _TEXT_LIMIT or not value.isprintable():
         raise ConfigError(f"{name} is no text of at most {_TEXT_LIMIT} characters")
     return value
+
+
+def _subject(content: Any, listed_as: str) -> Digest | None:
+    with suppress(ConfigError):
+        return Digest.parse(_text(content, "subject"))
+    return subject_of_tag(listed_as.rpartition(":")[2]) if "@" not in listed_as else None
 
 
 def _count(fields: Any, name: str) -> int:

@@ -113,6 +113,8 @@ class OnDemand:
         holders = self._providers.holders(offer.collection) if offer is not None else []
         if offer is None or here is None:
             return offer if holders else None
+        if self._offers.tags.of(reference).is_immutable:
+            return None
         can_be_had = any(each.connected and each.can_be_asked for each in holders)
         is_newer = here.root.digest != offer.root and self._is_announced(here.collection)
         return offer if is_newer and can_be_had else None

@@ -193,6 +193,8 @@ class Peers:
         is_new = self._learn(peer, source)
         self._keep(id)
         row = self._known.get(id)
+        if row is not None and is_new and self._seeking is not None:
+            self._seeking.moved(row.address)
         if row is not None and (is_new or not row.refuses):
             self._dialler.wake(id)
 

@@ -27,6 +27,12 @@ def arch_of(text: str) -> str:
     return _ALIASES.get(parts[0], parts[0])
 
 
+def same_arch(one: str, other: str) -> bool:
+    """Whether two packages may be versions of the same."""
+    first, second = arch_of(one), arch_of(other)
+    return first == second or not ANY_ARCH.isdisjoint({first, second})
+
+
 class Platforms:
     """What a cluster runs."""
 
@@ -50,6 +56,8 @@ class Choice:
     """Of a platform of this cluster; others are carried."""
     export_to: str
     """The registry that it is written to; empty for none."""
+    referrers: bool = True
+    """What refers to it comes with it."""
 
 
 class Policy:
@@ -65,11 +73,13 @@ class Policy:
         said = [rule.model_dump(mode="json") for rule in self.rules], sorted(self.platforms.archs)
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
-    def choose(self, reference: str, arch: str) -> Choice | None:
-        """None for what is not wanted."""
+    def choose(self, reference: str, arch: str, *, is_referrer: bool = False) -> Choice | None:
+        """None for what is not wanted. `is_referrer`: it refers to another package."""
         for rule in self.rules:
             if fnmatchcase(reference, rule.reference) and self._fits(rule, arch):
-                return Choice(rule.transfer_class, self.platforms.runs(arch), rule.export)
+                if is_referrer and not rule.referrers:
+                    return None
+                return Choice(rule.transfer_class, self.platforms.runs(arch), rule.export, rule.referrers)
         return None
 
     def _fits(self, rule: ReplicateRule, arch: str) -> bool:

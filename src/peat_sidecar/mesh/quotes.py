@@ -32,7 +32,7 @@ def quote(
     missing = missing_bytes(offer, store)
     connected = [rates[each.endpoint_id] for each in holders if each.connected and each.endpoint_id in rates]
     known = [rates[each.endpoint_id] for each in holders if each.endpoint_id in rates]
-    rate = max(connected or known or list(rates.values())[-1:], default=0.0)
+    rate = sum(connected) or max(known or list(rates.values())[-1:], default=0.0)
     return Quote(
         name,
         offer.root,

@@ -22,6 +22,8 @@ class Candidate:
 
     offer: Offer
     choice: Choice
+    is_fixed: bool = False
+    """Of its name the first counts, not the newest."""
 
     @property
     def rank(self) -> tuple[int, bool, int, str]:
@@ -61,14 +63,21 @@ class Ranked:
 
 
 def newest(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Of each reference and platform the newest; one that fits every platform replaces all older ones."""
+    """Of each reference and platform the newest, or of a fixed name the first; one that fits every platform
+    replaces all others.
+    """
     kept: dict[str, list[Candidate]] = {}
-    for each in sorted(candidates, key=lambda one: (-one.offer.clock, one.offer.doc_id)):
+    for each in sorted(candidates, key=_order):
         same = kept.setdefault(each.offer.listed_as or each.offer.reference, [])
         arch, archs = arch_of(each.offer.arch), {arch_of(other.offer.arch) for other in same}
         if not same or not (arch in archs or arch in ANY_ARCH or archs & ANY_ARCH):
             same.append(each)
     return [each for same in kept.values() for each in same]
+
+
+def _order(candidate: Candidate) -> tuple[int, str]:
+    clock = candidate.offer.clock
+    return clock if candidate.is_fixed else -clock, candidate.offer.doc_id
 
 
 def ranked(

@@ -7,6 +7,7 @@ count may be others. Nothing is done twice for one change, also across restarts.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,12 +17,14 @@ import structlog
 
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import BlobHash
-from peat_sidecar.mesh.offers import PACKAGES, Offer, offer_of
+from peat_sidecar.mesh.arrivals import AnyTag, JudgesTags
+from peat_sidecar.mesh.offered import Offered
+from peat_sidecar.mesh.offers import PACKAGES, Offer
 from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Policy
 from peat_sidecar.mesh.quota import Quota
 from peat_sidecar.mesh.ranking import Candidate, Held, Ranked, ranked
-from peat_sidecar.mesh.wake import Sleep, Wake
+from peat_sidecar.mesh.wake import Sleep, Wake, rest_seconds
 from peat_sidecar.mesh.want import Want
 from peat_sidecar.mesh.wants import Wants
 from peat_sidecar.records import Change, Document
@@ -36,8 +39,6 @@ _TROUBLE_SECONDS = 30.0
 _IN_USE_SECONDS = 30.0
 """After which it is looked again for room that is used just now."""
 NO_QUOTA = Quota()
-SETTLE_SECONDS = 0.2
-"""Between two looks: many records come at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -80,6 +81,7 @@ class Replicator:
         *,
         pins: Pins | None = None,
         quota: Quota = NO_QUOTA,
+        tags: JudgesTags | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._policy = policy
@@ -99,7 +101,9 @@ class Replicator:
         self._added: set[BlobHash] = set()
         self._removed: set[BlobHash] = set()
         """Of the store, since the last look."""
-        self._index: dict[str, Candidate] = {}
+        self._offered = Offered(policy, trust, tags or AnyTag())
+        self._candidates: list[Candidate] = []
+        """At the last look: what the policy would have."""
         self._last = Ranked((), ())
         self._coming = 0
         self._is_short = False
@@ -144,6 +148,7 @@ class Replicator:
                 end()
 
     async def _turn(self) -> float | None:
+        begun = time.monotonic()
         try:
             await asyncio.to_thread(self._reconcile)
         except PeatError as error:
@@ -154,7 +159,7 @@ class Replicator:
             _log.exception("the policy cannot be carried out, for a reason that was not foreseen")
             self.look_again()
             return _TROUBLE_SECONDS
-        await self._sleep(SETTLE_SECONDS)
+        await self._sleep(rest_seconds(time.monotonic() - begun))
         return _IN_USE_SECONDS if self._is_short else None
 
     # in a thread
@@ -164,13 +169,18 @@ class Replicator:
         offers = self._wants.open_offers()  # before the store: what comes in between is there
         coming = None if offers is None else {offer.collection for offer, _ in offers}
         packages = self._store.packages()
+        classes = {want.name: want.transfer_class for want in self._wants.list()}
+        wanted = [offer for offer, _ in offers or ()]
+        self._candidates = self._offered.candidates(wanted, packages, classes)
         replicas = self._replicas({package.collection for package in packages}, coming)
         unwanted = {each.collection for each in replicas.values() if each.unwanted_by}
         arriving = {
             want.name for want in self._wants.list() if want.origin == "policy" and want.state != "done"
         }
         quota_bytes = self.quota_bytes
-        free = replicas.keys() - (coming or ())
+        cached = self._store.cached.all() if quota_bytes else ()
+        free = {each.collection for each in packages if each.root.digest in cached} | replicas.keys()
+        free -= coming or set()
         held = self._held(packages, free, has_quota=quota_bytes > 0)
         users = {
             offer.collection: offer.bytes
@@ -178,9 +188,9 @@ class Replicator:
             if offer.collection not in held and str(offer.collection) not in arriving
         }
         beside = self._store.kept_bytes() + sum(size for size in users.values() if size <= quota_bytes)
-        self._last = ranked(self._index.values(), held, unwanted, quota_bytes, beside_bytes=beside)
+        self._last = ranked(self._candidates, held, unwanted, quota_bytes, beside_bytes=beside)
         for collection in self._last.evicted:
-            self._evict(replicas[collection], packages)
+            self._evict(collection, replicas.get(collection), packages)
         self._want(held)
 
     def _held(
@@ -190,8 +200,8 @@ class Replicator:
         *,
         has_quota: bool,
     ) -> dict[BlobHash, Held]:
-        """What is here. Only replicas that nobody wants just now are `free` to go for room: what was brought
-        here may be the only copy.
+        """What is here. Only what can be had again, and nobody wants just now, is `free` to go for room: what
+        was brought here may be the only copy.
         """
         sizes = self._store.blob_sizes() if has_quota else {}
         in_use = self._store.in_use() if has_quota else frozenset()
@@ -214,26 +224,14 @@ class Replicator:
             changes, self._changes = self._changes, {}
         if changes is not None:
             for doc_id, document in changes.items():
-                self._note(doc_id, document)
+                self._offered.note(doc_id, document)
             return
-        self._index.clear()
+        self._offered.clear()
         after = ""
-        while self._policy.rules and (page := self._records.documents(PACKAGES, after=after, limit=_PAGE)):
+        while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
             for document in page:
-                self._note(document.doc_id, document)
+                self._offered.note(document.doc_id, document)
             after = page[-1].doc_id
-
-    def _note(self, doc_id: str, document: Document | None) -> None:
-        """Replicas are left out: what they are replicas of decides."""
-        self._index.pop(doc_id, None)
-        offer = offer_of(document) if document is not None else None
-        if document is None or offer is None or offer.origin or not self._trust.decides(document):
-            return
-        choice = self._policy.choose(offer.reference, offer.arch)
-        if choice is None and offer.listed_as != offer.reference:
-            choice = self._policy.choose(offer.listed_as, offer.arch)
-        if choice is not None:
-            self._index[doc_id] = Candidate(offer, choice)
 
     def _replicas(
         self, here: Collection[BlobHash], coming: Collection[BlobHash] | None
@@ -242,7 +240,7 @@ class Replicator:
         with self._lock:
             added, removed = self._added, self._removed.difference(here)
             self._added, self._removed = set(), set()
-        offers = {each.offer.collection: each.offer for each in self._index.values()}
+        offers = {each.offer.collection: each.offer for each in self._candidates}
         before = {row.collection: row for row in self._state.replicas()}
         rows: dict[BlobHash, ReplicaRow] = {}
         for collection in before.keys() | (removed & offers.keys()):
@@ -265,12 +263,14 @@ class Replicator:
             rows[collection] = kept
         return rows
 
-    def _evict(self, row: ReplicaRow, packages: Sequence[StoredPackage]) -> None:
+    def _evict(self, collection: BlobHash, row: ReplicaRow | None, packages: Sequence[StoredPackage]) -> None:
         """Marked first: a crash between the two leaves a package more, and no loop."""
-        _log.info("a package is taken out for room", reference=row.reference, root=str(row.root))
-        self._state.put_replica(replace(row, unwanted_by=self._digest))
+        if row is not None:
+            self._state.put_replica(replace(row, unwanted_by=self._digest))
         for package in packages:
-            if package.collection == row.collection:
+            if package.collection == collection:
+                name = package.reference or str(package.root.digest)
+                _log.info("a package is taken out for room", package=name)
                 with suppress(NotFound):
                     remove_package(self._store, package.reference or package.root.digest)
 
@@ -312,7 +312,7 @@ class Replicator:
 
     def _records_changed(self, changes: Sequence[Change]) -> None:
         found = {each.doc_id: each.document for each in changes if each.collection == PACKAGES}
-        if not found or not self._policy.rules:
+        if not found:
             return
         with self._lock:
             if self._changes is not None:

@@ -30,15 +30,24 @@ class Seeking:
         self._sleep = sleep
         self._jitter = jitter
         self._tasks: dict[EndpointId, asyncio.Task[None]] = {}
+        self._wanted: dict[EndpointId, PeerAddress] = {}
 
     def seek(self, peers: Iterable[PeerAddress]) -> None:
         """These from now on, as far as they are not too many, and no others any more."""
-        wanted = {peer.endpoint_id: peer for peer in peers if peer.addresses}
-        for id in self._tasks.keys() - wanted.keys():
+        self._wanted = {peer.endpoint_id: peer for peer in peers if peer.addresses}
+        for id in self._tasks.keys() - self._wanted.keys():
             self._tasks.pop(id).cancel()
-        for id, peer in wanted.items():
-            if id not in self._tasks and len(self._tasks) < SOUGHT:
-                self._tasks[id] = asyncio.create_task(self._search(peer), name="seek a member")
+        for id, peer in self._wanted.items():
+            if id in self._tasks:
+                self._returns.moved(peer)
+            elif len(self._tasks) < SOUGHT:
+                self._tasks[id] = asyncio.create_task(self._search(id), name="seek a member")
+
+    def moved(self, peer: PeerAddress) -> None:
+        """It is said to be elsewhere."""
+        if peer.endpoint_id in self._wanted:
+            self._wanted[peer.endpoint_id] = peer
+        self._returns.moved(peer)
 
     async def close(self) -> None:
         """Ends all of them."""
@@ -46,10 +55,10 @@ class Seeking:
         self.seek(())
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _search(self, peer: PeerAddress) -> None:
+    async def _search(self, id: EndpointId) -> None:
         """What answers there may not be it, or not let this node in: each dial puts off the next one."""
         backoff = Backoff(self._jitter)
         while True:
-            await self._returns.wait(peer)
-            await self._dial(peer.endpoint_id)
+            await self._returns.wait(self._wanted[id])
+            await self._dial(id)
             await self._sleep(backoff.next())

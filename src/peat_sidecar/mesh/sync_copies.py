@@ -13,6 +13,9 @@ from peat_sidecar.wire import Batches, FrameReader, WireBatch
 
 COPIES_AFTER_SECONDS = (0.25, 0.6, 1.0)
 """A queue that has dropped one packet drops its neighbours as well."""
+FOLLOWED = 4
+"""Frames whose copies are still to come: of many in a row a lost one is noticed by those that come after it,
+and the copies of all would be traffic of their own."""
 
 
 class Copies:
@@ -22,14 +25,20 @@ class Copies:
         """`is_crowded`: whether blobs are being sent."""
         self._connection = connection
         self._is_crowded = is_crowded
+        self._followed = 0
 
     def follow(self, data: bytes) -> None:
         """A frame with records has been written to the stream."""
-        if len(data) > DATAGRAM_BYTES or not self._is_crowded():
+        if len(data) > DATAGRAM_BYTES or self._followed == FOLLOWED or not self._is_crowded():
             return
+        self._followed += 1
         loop = asyncio.get_running_loop()
         for seconds in COPIES_AFTER_SECONDS:
             loop.call_later(seconds, self._connection.send_datagram, data)
+        loop.call_later(COPIES_AFTER_SECONDS[-1], self._all_sent)
+
+    def _all_sent(self) -> None:
+        self._followed -= 1
 
 
 def records_in(data: bytes, heads: Mapping[EndpointId, int]) -> Iterator[Batches]:

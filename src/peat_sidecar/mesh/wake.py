@@ -8,6 +8,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 Sleep = Callable[[float], Awaitable[None]]
+_REST_SECONDS = 0.2
+_LONGEST_REST_SECONDS = 2.0
+
+
+def rest_seconds(took: float) -> float:
+    """Between two looks at everything, after one that took so long: many changes come at once, and looks at
+    thousands of packages leave four fifths of a processor to the work itself.
+    """
+    return min(_LONGEST_REST_SECONDS, max(_REST_SECONDS, 4 * took))
 
 
 class Wake:

@@ -65,7 +65,8 @@ class Quote:
     """Blobs that other packages share are only known once the collection is here."""
     providers: tuple[ProviderInfo, ...]
     rate: float
-    """Bytes a second that were observed with one of them; 0 while none were."""
+    """Bytes a second that the last fetch had from each that is connected, together; from one, where none is;
+    0 while none were observed."""
     limit: float | None
     """What limits leave of it; None where there are none."""
     free_bytes: int
@@ -104,6 +105,8 @@ class Entry:
     """Times in a row that it had to wait for something of this node, such as room."""
     is_partial: bool = False
     """Some of it has come, and others may know."""
+    due: float | None = None
+    """When its deadline is over, by the clock that is never set; None: not counted yet."""
     gone: bool = False
     """It was cancelled."""
     is_stopped: bool = False

@@ -9,10 +9,14 @@ from peat_sidecar.mesh.providers import Holder, Providers
 from peat_sidecar.mesh.want import Entry
 from peat_sidecar.rate import format_size
 
-AT_ONCE = 4
+PLACES = 16
+"""Of packages that are fetched at once."""
+LARGE_PLACES = 4
+"""That a large one takes: four of them fill a link, where small ones wait for round trips."""
+SMALL_BYTES = 1 << 20
 READ_AT_ONCE = 16
 """Of those that clients read while they come, beside the others: none of them waits for its turn."""
-_BEHIND = f"its turn; {AT_ONCE} others of its class or a higher one go first"
+_BEHIND = "its turn; others of its class or a higher one go first"
 
 
 @dataclass(slots=True)
@@ -45,10 +49,10 @@ def next_turn(
             running.append(entry)
         elif not entry.failed:
             waiting.append(entry)
-    free = max(0, AT_ONCE - sum(not each.readers for each in running))
+    free = max(0, PLACES - sum(_places(each) for each in running if not each.readers))
     read = READ_AT_ONCE - sum(bool(each.readers) for each in running)
     lowest = max((each.transfer_class.rank for each in running if not each.is_stopped), default=0)
-    stopping = sum(each.is_stopped for each in running)
+    stopping = sum(_places(each) for each in running if each.is_stopped)
     dialled = {each.fetch.holder.endpoint_id for each in running if each.fetch is not None} - sessions
     for entry in sorted(waiting, key=lambda each: _order(each, sessions)):
         if approve_above is not None and entry.missing_bytes > approve_above and not entry.row.approved:
@@ -73,20 +77,23 @@ def next_turn(
         holder = _holder(entry, providers, dialled, turn)
         if holder is None:
             continue
-        if free:
-            free -= 1
+        needed = _places(entry)
+        if needed <= free:
+            free -= needed
             turn.begins.append((entry, holder))
             dialled |= {holder.endpoint_id} - sessions
-        elif stopping:
-            stopping -= 1
-            entry.why = "its turn; another one makes way for it"
-        elif (victim := _lowest(entry, holder, running)) is not None:
+            continue
+        while needed > free + stopping and (victim := _lowest(entry, holder, running)) is not None:
             victim.is_stopped = True
             turn.stops.append(victim)
-            entry.why = "its turn; another one makes way for it"
-        else:
-            entry.why = _BEHIND
+            stopping += _places(victim)
+        entry.why = _BEHIND if needed > free + stopping else "its turn; another one makes way for it"
+        free, stopping = 0, max(0, stopping + free - needed)  # what is free is kept for it
     return turn
+
+
+def _places(entry: Entry) -> int:
+    return 1 if entry.offer is not None and entry.offer.bytes <= SMALL_BYTES else LARGE_PLACES
 
 
 def _holder(entry: Entry, providers: Providers, dialled: set[EndpointId], turn: Turn) -> Holder | None:

@@ -86,6 +86,8 @@ class WantTable:
                     approved=approved or entry.row.approved,
                     deadline=max(deadline, entry.row.deadline) if deadline and entry.row.deadline else 0.0,
                 )
+            if row.deadline != entry.row.deadline:
+                entry.due = None
             self._put(entry, row)
             self._entries[row.id] = entry
         self._look_again()

@@ -18,6 +18,7 @@ from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.arrivals import Arrivals
+from peat_sidecar.mesh.deadlines import LOOK_SECONDS, moved, seconds_left
 from peat_sidecar.mesh.endings import BlamesSigners, Endings
 from peat_sidecar.mesh.fetching import Fetch, FetchesPackages, ReachesPeers
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, keys_in, keys_of, parse_name
@@ -199,17 +200,26 @@ class Wants(WantTable):
             super()._look_again()
 
     async def _expire(self) -> list[float]:
-        """Ends wants whose deadline is over; in how many seconds others' are."""
-        now = self._now()
+        """Ends wants whose deadline is over; in how many seconds to look again."""
         with self._lock:
             timed = [each for each in self._entries.values() if each.is_open and each.row.deadline]
-        for entry in [each for each in timed if each.row.deadline <= now]:
+        now, clock = self._now(), self._clock()
+        left = {each.row.id: seconds_left(each, now, clock) for each in timed}
+        for entry in [each for each in timed if moved(each.row, left[each.row.id], now)]:
+            await asyncio.to_thread(self._follow_clock, entry, left[entry.row.id])
+        for entry in [each for each in timed if left[each.row.id] <= 0]:
             await asyncio.to_thread(self._write_expired, entry)
             if entry.transfer is not None:
                 entry.is_stopped = True
                 self._end(entry.transfer)
             super()._look_again()
-        return [each.row.deadline - now for each in timed if each.is_open]
+        return [min(left[each.row.id], LOOK_SECONDS) for each in timed if each.is_open]
+
+    def _follow_clock(self, entry: Entry, left: float) -> None:
+        with self._lock:
+            row = moved(entry.row, left, self._now())
+            if row is not None and entry.is_open and entry.row.deadline:
+                self._put(entry, row)
 
     def _write_expired(self, entry: Entry) -> None:
         with self._lock:

@@ -1,5 +1,6 @@
 """Watches a registry by its catalogue and tags: every tag that a pattern names is a package of this cluster.
 
+Tags of referrers are taken in once it is known what the tag of their subject stands for.
 A new tag is taken in at once, a moved one when its turn comes to be looked at: all new tags and a bounded
 number of known ones each time. What cannot be looked at stays as it was known.
 """
@@ -8,7 +9,7 @@ import asyncio
 import fnmatch
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,7 +18,7 @@ from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.mesh.pulled import PULLED, PulledListener, PulledPackage
 from peat_sidecar.mesh.registry_places import Registries, RegistryPlace
 from peat_sidecar.mesh.sightings import Sighting, Sightings
-from peat_sidecar.oci import Catalogue, RegistryOptions, is_referrers_tag
+from peat_sidecar.oci import Catalogue, RegistryOptions, is_referrers_tag, subject_of_tag
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import Importer, Transfers
 
@@ -66,7 +67,7 @@ class RegistryPattern:
         return fnmatch.fnmatchcase(name, self.repository)
 
     def has_tag(self, name: str) -> bool:
-        """Whether the pattern names it; tags that list referrers come with what they refer to."""
+        """Whether the pattern names it; tags of referrers go by what they refer to."""
         return fnmatch.fnmatchcase(name, self.tag) and not is_referrers_tag(name)
 
 
@@ -156,7 +157,8 @@ class RegistryWatcher:
         for repository in filter(pattern.has_repository, names):
             before = self._tags.get(repository, {})
             try:
-                tags = [name for name in await catalogue.tags(repository) if pattern.has_tag(name)]
+                listed = await catalogue.tags(repository)
+                tags = [name for name in listed if pattern.has_tag(name) or _is_about(name, before)]
             except PeatError as error:
                 if repository not in self._tags and not self._is_hopeless(repository, error):
                     raise  # what it had before the daemon was started is not to be taken for gone
@@ -214,3 +216,9 @@ class RegistryWatcher:
         if tag.digest is None:
             return Sighting(pulled)
         return Sighting(pulled, RegistryPlace([reference], self._registries, tag.digest), str(tag.digest))
+
+
+def _is_about(name: str, known: Mapping[str, _Tag]) -> bool:
+    """Whether a tag lists what refers to one of those that are known: signatures, SBOMs."""
+    subject = subject_of_tag(name)
+    return subject is not None and any(each.digest == subject for each in known.values())

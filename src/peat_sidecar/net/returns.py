@@ -22,6 +22,8 @@ Answers = Callable[[PeerAddress, float], Awaitable[bool]]
 class _Lost:
     """A peer that is waited for."""
 
+    peer: PeerAddress
+    """Where it is probed."""
     back: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
     probing: asyncio.Task[None] | None = None
@@ -46,6 +48,11 @@ class Returns:
         if (lost := self._lost.get(peer)) is not None:
             lost.back.set()
 
+    def moved(self, peer: PeerAddress) -> None:
+        """It is said to be elsewhere; whoever waits for it has it probed there from now on."""
+        if (lost := self._lost.get(peer.endpoint_id)) is not None:
+            lost.peer = peer
+
     def network_changed(self) -> None:
         """Everybody may be there again."""
         for peer in self._lost:
@@ -53,9 +60,9 @@ class Returns:
 
     async def wait(self, peer: PeerAddress) -> None:
         """Until it may be back. That it answers does not mean that it can be dialled: wait in between."""
-        lost = self._lost.setdefault(peer.endpoint_id, _Lost())
+        lost = self._lost.setdefault(peer.endpoint_id, _Lost(peer))
         if lost.probing is None:
-            lost.probing = asyncio.create_task(self._probe(peer), name="look for a lost peer")
+            lost.probing = asyncio.create_task(self._probe(lost), name="look for a lost peer")
         lost.waiting += 1
         try:
             await lost.back.wait()
@@ -65,7 +72,7 @@ class Returns:
                 del self._lost[peer.endpoint_id]
                 lost.probing.cancel()
 
-    async def _probe(self, peer: PeerAddress) -> None:
-        while not await self._answers(peer, PROBE_SECONDS * (0.75 + self._jitter() / 4)):
+    async def _probe(self, lost: _Lost) -> None:
+        while not await self._answers(lost.peer, PROBE_SECONDS * (0.75 + self._jitter() / 4)):
             pass
-        self.heard(peer.endpoint_id)
+        self.heard(lost.peer.endpoint_id)

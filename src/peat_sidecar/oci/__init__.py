@@ -20,7 +20,7 @@ from peat_sidecar.oci.registry_storage import (
     list_registry_storage,
 )
 from peat_sidecar.oci.registry_target import RegistryTarget
-from peat_sidecar.oci.tags import is_referrers_tag
+from peat_sidecar.oci.tags import is_referrers_tag, subject_of_tag
 
 __all__ = [
     "UNNAMED_REGISTRY",
@@ -45,4 +45,5 @@ __all__ = [
     "list_containerd",
     "list_layout",
     "list_registry_storage",
+    "subject_of_tag",
 ]

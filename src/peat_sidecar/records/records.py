@@ -296,12 +296,12 @@ class Records:
             self._database.fold()
             return done
 
-    def blame(self, collection: str, doc_id: str, detail: str) -> EndpointId | None:
-        """Content is not what an owned document says of it: a fault of the owner, whose id is given."""
+    def blame(
+        self, collection: str, doc_id: str, detail: str, kind: FaultKind = FaultKind.MISNAMED
+    ) -> EndpointId | None:
+        """Something is wrong with what an owned document says: a fault of the owner, whose id is given."""
         owner = self.owner_of(agent_of(doc_id))
-        self._faults.add(
-            Fault(FaultKind.MISNAMED, owner, None, collection, doc_id, detail[:_DETAIL_LIMIT], self._now())
-        )
+        self._faults.add(Fault(kind, owner, None, collection, doc_id, detail[:_DETAIL_LIMIT], self._now()))
         return owner
 
     def faults(self) -> list[Fault]:

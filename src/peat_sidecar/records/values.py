@@ -87,6 +87,8 @@ class FaultKind(StrEnum):
     """Its signer is not in the roster."""
     MISNAMED = "misnamed"
     """The content that it names is not what it says."""
+    DISPUTED = "disputed"
+    """Another signer, whose word counts, says that its tag stands for something else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from peat_sidecar.registry.blobs import Blobs
 from peat_sidecar.registry.elsewhere import Elsewhere, Nowhere
 from peat_sidecar.registry.exchange import Answer, Request
 from peat_sidecar.registry.faults import Code, Fault
+from peat_sidecar.registry.known_tags import KnownTags, NoTags
 from peat_sidecar.registry.listing import Listing
 from peat_sidecar.registry.manifests import Manifests
 from peat_sidecar.registry.names import Repository, parse_repository
@@ -22,16 +23,22 @@ Call = Callable[[Request, Repository, str], Awaitable[Answer]]
 class Calls:
     """One for the program, whatever the number of listeners."""
 
-    def __init__(self, store: Store, elsewhere: Elsewhere | None = None, default_registry: str = "") -> None:
+    def __init__(
+        self,
+        store: Store,
+        elsewhere: Elsewhere | None = None,
+        default_registry: str = "",
+        known: KnownTags | None = None,
+    ) -> None:
         """`elsewhere`: where what is not here comes from; None: from nowhere. `default_registry`: where names
-        are looked for as well that come without a registry.
+        are looked for as well that come without a registry. `known`: what records say of names.
         """
-        elsewhere = elsewhere or Nowhere()
+        elsewhere, known = elsewhere or Nowhere(), known or NoTags()
         repositories = Repositories(store, default_registry)
         self._repositories = repositories
         blobs, uploads = Blobs(repositories, elsewhere), Uploads(repositories)
-        manifests, referrers = Manifests(repositories, elsewhere), Referrers(repositories)
-        self._listing = Listing(repositories)
+        manifests, referrers = Manifests(repositories, elsewhere, known), Referrers(repositories, known)
+        self._listing = Listing(repositories, known)
         upload = {"GET": uploads.get, "PATCH": uploads.patch, "PUT": uploads.put, "DELETE": uploads.delete}
         self._routes: list[tuple[re.Pattern[str], Mapping[str, Call]]] = [
             (_route(r"tags/(list)"), _reading(self._listing.tags)),

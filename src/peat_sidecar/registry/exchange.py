@@ -14,7 +14,7 @@ from peat_sidecar.registry.faults import Code, Fault
 
 T = TypeVar("T")
 STALL_SECONDS = 60.0
-"""In which the next piece of a body has to come, and a quarter of a megabyte of an answer has to be taken."""
+"""In which the next piece of a body has to come, and half a megabyte of an answer has to be taken."""
 _QUERY_FIELDS = 20
 _DISCARD_BYTES = 64 << 20
 """What is read of a refused body, so that its client gets to see why."""

@@ -7,6 +7,7 @@ from peat_sidecar.registry.access import Access
 from peat_sidecar.registry.application import Application
 from peat_sidecar.registry.calls import Calls
 from peat_sidecar.registry.elsewhere import Elsewhere
+from peat_sidecar.registry.known_tags import KnownTags
 from peat_sidecar.registry.passwords import Passwords
 from peat_sidecar.secret_files import read_secret
 from peat_sidecar.store import Store
@@ -17,7 +18,9 @@ _TOKEN_BYTES = 16
 _TOKEN_LIMIT_BYTES = 4096
 
 
-def open_registry(store: Store, settings: Settings, elsewhere: Elsewhere | None = None) -> list[Listener]:
+def open_registry(
+    store: Store, settings: Settings, elsewhere: Elsewhere | None = None, known: KnownTags | None = None
+) -> list[Listener]:
     """All that the settings name, bound and not yet accepting; none where the registry is off. `ConfigError`
     when one cannot be.
     """
@@ -27,7 +30,7 @@ def open_registry(store: Store, settings: Settings, elsewhere: Elsewhere | None 
     tls = tls_context(cert, key, "registry") if cert is not None and key is not None else None
     htpasswd = settings.registry_htpasswd
     passwords = Passwords.read(htpasswd) if htpasswd is not None else None
-    token, calls = _token(settings), Calls(store, elsewhere, settings.registry_default)
+    token, calls = _token(settings), Calls(store, elsewhere, settings.registry_default, known)
     opened: list[Listener] = []
     try:
         for address in settings.registry_addresses:

@@ -5,6 +5,8 @@ registry by `?ns=` (containerd) or as the first part of the path. A name without
 this node, whose registry is called `localhost`: no other machine can be meant by it.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -107,3 +109,14 @@ def shown_name(reference: str) -> str:
     first, slash, _ = parsed.repository.partition("/")
     hidden = parsed.registry == LOCAL and not (slash and is_registry(first))
     return parsed.repository if hidden else f"{parsed.registry}/{parsed.repository}"
+
+
+def names_in(references: Iterable[str], registry: str = "") -> set[str]:
+    """Repositories of references as clients call them, with `?ns=` of that registry or without; what is no
+    reference has none.
+    """
+    found = set()
+    for reference in references:
+        with suppress(ConfigError):
+            found.add(Reference.parse(reference).repository if registry else shown_name(reference))
+    return found

@@ -33,8 +33,11 @@ def push_manifest(
     *,
     tag: str | None,
     digest: Digest | None,
+    is_immutable: bool = False,
 ) -> Pushed:
-    """Under a tag, or by its digest alone. A manifest that loses its tag stays, by its digest."""
+    """Under a tag, or by its digest alone. A manifest that loses its tag stays, by its digest; where tags are
+    immutable none loses it, and the new one is refused.
+    """
     algorithm = digest.algorithm if digest is not None else "sha256"
     actual = Digest(algorithm, hashlib.new(algorithm, raw).hexdigest())
     if digest is not None and digest != actual:
@@ -48,12 +51,18 @@ def push_manifest(
     with repositories.store.hold(blob.digest for blob in package.blobs):
         for blob in package.blobs:
             _require(repositories, repository, package, blob)
-        _take(repositories, repository, package, raw, tag)
+        _take(repositories, repository, package, raw, tag, is_immutable=is_immutable)
     return Pushed(actual, document.subject.digest if document.subject is not None else None)
 
 
 def _take(
-    repositories: Repositories, repository: Repository, package: Package, raw: bytes, tag: str | None
+    repositories: Repositories,
+    repository: Repository,
+    package: Package,
+    raw: bytes,
+    tag: str | None,
+    *,
+    is_immutable: bool,
 ) -> None:
     """Lists the package, whose blobs are all here but for the manifest."""
     store, root = repositories.store, package.root
@@ -61,7 +70,7 @@ def _take(
     store.describe(package.blobs)
     with repositories.changing:
         if tag is not None:
-            _tag(repositories, repository, package, tag)
+            _tag(repositories, repository, package, tag, is_immutable=is_immutable)
         elif root.digest not in {each.digest for each in repositories.roots(repository)}:
             list_package(store, package, repository.reference(root.digest))
         _drop_children(repositories, repository, package)
@@ -102,9 +111,14 @@ def _require(repositories: Repositories, repository: Repository, package: Packag
         )
 
 
-def _tag(repositories: Repositories, repository: Repository, package: Package, tag: str) -> None:
+def _tag(
+    repositories: Repositories, repository: Repository, package: Package, tag: str, *, is_immutable: bool
+) -> None:
     store, digest = repositories.store, package.root.digest
     before = store.package(repository.reference(tag))
+    if is_immutable and before is not None and before.root.digest != digest:
+        stays = f"{tag} is immutable here and stands for {before.root.digest}"
+        raise Fault(Code.DENIED, f"{stays}; push under another tag, or delete this one first")
     if before is not None and before.root.digest != digest:
         repositories.keep_untagged(repository, tag)
     list_package(store, package, repository.reference(tag))

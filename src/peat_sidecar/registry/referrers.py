@@ -1,5 +1,6 @@
 """What refers to a manifest: by the subject that it names, or by an index under the tag of its digest, as
-clients write it for registries without this call.
+clients write it for registries without this call. Those that records tell of are shown as soon as their
+manifests are here, which are brought ahead of any client.
 """
 
 import json
@@ -8,6 +9,7 @@ from peat_sidecar.errors import NotFound, PeatError
 from peat_sidecar.ids import Digest
 from peat_sidecar.packages import Descriptor, Index, Manifest, parse_manifest
 from peat_sidecar.registry.exchange import Answer, Request
+from peat_sidecar.registry.known_tags import KnownTags
 from peat_sidecar.registry.memory import Memory
 from peat_sidecar.registry.names import Repository, parse_digest
 from peat_sidecar.registry.repositories import Repositories
@@ -23,8 +25,9 @@ _ENTRY_BYTES = 1024
 class Referrers:
     """`/v2/<name>/referrers/<digest>`."""
 
-    def __init__(self, repositories: Repositories) -> None:
+    def __init__(self, repositories: Repositories, known: KnownTags) -> None:
         self._repositories = repositories
+        self._known = known
         self._read = Memory(self._read_anew, _remembered_bytes, _REMEMBERED_BYTES)
 
     async def get(self, request: Request, repository: Repository, name: str) -> Answer:
@@ -39,7 +42,7 @@ class Referrers:
 
     def _all(self, repository: Repository, digest: Digest) -> list[Descriptor]:
         found: dict[Digest, Descriptor] = {}
-        for root in self._repositories.roots(repository):
+        for root in (*self._repositories.roots(repository), *self._coming(repository, digest)):
             subject, referrer = self._read(root)
             if subject == digest:
                 found[root.digest] = referrer
@@ -47,6 +50,12 @@ class Referrers:
             if each.digest not in found and self._repositories.manifest(repository, each.digest) is not None:
                 found[each.digest] = each
         return list(found.values())
+
+    def _coming(self, repository: Repository, digest: Digest) -> list[Descriptor]:
+        """Manifests that are here of packages that are not."""
+        known = self._known.referrers(repository.name, digest)
+        found = (self._repositories.document(each) for each in known)
+        return [each for each in found if each is not None]
 
     def _under_tag(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
         listing = self._repositories.manifest(repository, f"{digest.algorithm}-{digest.hex[:64]}")

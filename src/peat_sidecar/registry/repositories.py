@@ -5,14 +5,13 @@ uploaded or mounted. Synchronous and thread-safe.
 """
 
 import threading
-from contextlib import suppress
 from dataclasses import replace
 
-from peat_sidecar.errors import ConfigError, NotFound, SourceError
-from peat_sidecar.ids import Digest, Reference
+from peat_sidecar.errors import NotFound, SourceError
+from peat_sidecar.ids import Digest
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, MANIFEST_MEDIA_TYPES, Descriptor
 from peat_sidecar.registry.faults import Code, Fault
-from peat_sidecar.registry.names import LOCAL, Repository, shown_name
+from peat_sidecar.registry.names import LOCAL, Repository, names_in
 from peat_sidecar.store import BlobInfo, Store
 from peat_sidecar.transfer import remove_package
 
@@ -29,11 +28,8 @@ class Repositories:
 
     def names(self, registry: str) -> list[str]:
         """Of all repositories as clients call them, or of those of one registry."""
-        found = set()
-        for reference in self.store.roots(f"{registry}/" if registry else ""):
-            with suppress(ConfigError):
-                found.add(Reference.parse(reference).repository if registry else shown_name(reference))
-        return sorted(found)
+        references = self.store.roots(f"{registry}/" if registry else "")
+        return sorted(names_in(references, registry))
 
     def located(self, repository: Repository) -> Repository:
         """The repository that a name without a registry stands for: packages of image layouts and agents have
@@ -66,10 +62,16 @@ class Repositories:
         root = next(roots, None)
         if root is not None:
             return root
-        info = self.blob(repository, name)
-        if info is None or info.media_type not in MANIFEST_MEDIA_TYPES or info.size > DOCUMENT_LIMIT_BYTES:
+        return self.document(name) if self.blob(repository, name) is not None else None
+
+    def document(self, digest: Digest) -> Descriptor | None:
+        """A manifest that is here, in whatever repository."""
+        info = self.store.find(digest)
+        if info is None or not info.complete or info.size > DOCUMENT_LIMIT_BYTES:
             return None
-        return Descriptor(info.media_type, name, info.size)
+        if info.media_type not in MANIFEST_MEDIA_TYPES:
+            return None
+        return Descriptor(info.media_type, digest, info.size)
 
     def roots(self, repository: Repository) -> list[Descriptor]:
         """Manifests that were pushed to it or came as packages, each once."""

@@ -132,7 +132,7 @@ class ContentCalls:
 
     async def _keep(self, blob: BlobInfo) -> Outcome:
         """A blob that was asked for by itself stays until somebody deletes it."""
-        await asyncio.to_thread(self._parts.store.uploads.keep, blob.proven_digest)
+        await asyncio.to_thread(self._parts.store.kept.add, blob.proven_digest)
         return Outcome(blob=blob)
 
     async def _import_package(self, request: pb.ImportBlobRequest, place: str, name: str) -> Transfer:

@@ -100,7 +100,7 @@ class DiskCalls:
         replicas = {each.collection for each in parts.state.replicas()}
         found = sorted(store.package_usage(), key=lambda each: (-each.own_bytes, each.package.root.digest))
         orphans, usage = store.orphans(0), store.usage()
-        sizes = store.blob_sizes()
+        sizes, cached = store.blob_sizes(), store.cached.all()
         named = {digest for each in found for digest in each.package.blobs}
         return pb.GetStoreUsageResponse(
             packages=[
@@ -110,7 +110,7 @@ class DiskCalls:
                     own_bytes=each.own_bytes,
                     shared_bytes=each.shared_bytes,
                     pinned=parts.pins.holds(each.package),
-                    replica=each.package.collection in replicas,
+                    replica=each.package.collection in replicas or each.package.root.digest in cached,
                     last_used_at=store.uses.at(each.package.root.digest),
                 )
                 for each in found

@@ -174,6 +174,10 @@ class State:
         """In the order of their collections."""
         return self._all("replicas", _replica)
 
+    def replica(self, collection: BlobHash) -> ReplicaRow | None:
+        """None for none that is known."""
+        return next(iter(self._all("replicas", _replica, "collection = ?", collection.value)), None)
+
     def put_replica(self, row: ReplicaRow) -> None:
         """Adds it, or replaces the one of that collection."""
         self._put(
@@ -244,9 +248,12 @@ class State:
 
     # SQLite
 
-    def _all(self, table: str, read: Callable[[tuple[Any, ...]], T]) -> list[T]:
+    def _all(
+        self, table: str, read: Callable[[tuple[Any, ...]], T], where: str = "1", *values: Any
+    ) -> list[T]:
+        query = f"SELECT {_COLUMNS[table]} FROM {table} WHERE {where} ORDER BY 1"
         with self._lock, translated(self._path):
-            rows = self._database.execute(f"SELECT {_COLUMNS[table]} FROM {table} ORDER BY 1").fetchall()
+            rows = self._database.execute(query, values).fetchall()
         found = []
         for row in rows:
             with suppress(ConfigError, ValueError, TypeError, AttributeError):

@@ -252,4 +252,7 @@ def _descriptor(entry: dict[str, Any]) -> Descriptor:
 
 
 def _package(row: PackageRow) -> StoredPackage:
-    return StoredPackage(row.reference, _descriptor(row.descriptor), row.collection, row.blobs, row.bytes)
+    described = row.descriptor
+    artifact_type = described.get("artifactType")
+    root = Descriptor(described["mediaType"], row.root, described["size"], artifact_type=artifact_type)
+    return StoredPackage(row.reference, root, row.collection, row.blobs, row.bytes)

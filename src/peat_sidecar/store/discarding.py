@@ -14,6 +14,7 @@ from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.store.companions import Companions
 from peat_sidecar.store.holds import Holds
 from peat_sidecar.store.index import BlobRow
+from peat_sidecar.store.marks import Marks
 from peat_sidecar.store.records import BlobInfo
 from peat_sidecar.store.shelf import Shelf
 from peat_sidecar.store.uploads import Uploads
@@ -36,10 +37,13 @@ class Discarded:
 class Discarding:
     """Thread-safe."""
 
-    def __init__(self, shelf: Shelf, companions: Companions, uploads: Uploads, holds: Holds) -> None:
+    def __init__(
+        self, shelf: Shelf, companions: Companions, uploads: Uploads, kept: Marks, holds: Holds
+    ) -> None:
         self._shelf = shelf
         self._companions = companions
         self._uploads = uploads
+        self._kept = kept
         self._holds = holds
 
     def discard(self, blobs: Iterable[BlobHash]) -> Discarded:
@@ -70,7 +74,7 @@ class Discarding:
     def _unneeded(self, rows: Sequence[BlobRow]) -> list[BlobRow]:
         """Called with the lock of the names held."""
         names = [name for row in rows for name in names_of(row)]
-        needed = self._shelf.index.held(names) | self._uploads.spoken_for()
+        needed = self._shelf.index.held(names) | self._uploads.spoken_for() | self._kept.all()
         return [
             row
             for row in rows

@@ -11,6 +11,7 @@ from peat_sidecar.store.catalog import Catalog, PackagesListener
 from peat_sidecar.store.discarding import Discarded, Discarding, names_of
 from peat_sidecar.store.failures import translated
 from peat_sidecar.store.holds import Holds, Name, Readings
+from peat_sidecar.store.marks import Marks
 from peat_sidecar.store.records import BlobInfo, StoredPackage
 from peat_sidecar.store.shelf import Shelf
 from peat_sidecar.store.uploads import Uploads
@@ -30,7 +31,11 @@ class Holdings:
         self.uploads = Uploads(shelf)
         """What clients are sending, and have sent, of which no package speaks yet."""
         self.uses = LastUses()
-        self._discarding = Discarding(shelf, catalog.companions, self.uploads, self._holds)
+        self.kept = Marks(shelf.layout.kept)
+        """Blobs that were taken in by themselves: they stay until somebody deletes them."""
+        self.cached = Marks(shelf.layout.cached)
+        """Roots of packages that were brought from an upstream for a client: they may go for room."""
+        self._discarding = Discarding(shelf, catalog.companions, self.uploads, self.kept, self._holds)
         self.uploads.discard = self._discarding.discard
 
     # packages
@@ -119,7 +124,7 @@ class Holdings:
 
     def kept_bytes(self) -> int:
         """What blobs take that were taken in by themselves, and are in no package."""
-        rows = {row.hash: row for each in self.uploads.kept() if (row := self._shelf.find(each)) is not None}
+        rows = {row.hash: row for each in self.kept.all() if (row := self._shelf.find(each)) is not None}
         return sum(row.size for row in rows.values() if not self._shelf.index.holders(names_of(row)))
 
     def verify(self, blob: BlobHash, progress: Callable[[int], None]) -> Verdict:

@@ -79,6 +79,8 @@ class Index:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        self._listed: dict[str, PackageRow] | None = None
+        """All packages by name, the oldest first; None: to be read."""
         with translated(path):
             self._database = _open(path)
 
@@ -86,6 +88,7 @@ class Index:
         """Sets the database aside and starts an empty one."""
         with self._lock, translated(self._path):
             self._database.close()
+            self._listed = None
             _set_aside(self._path)
             self._database = _connect(self._path)
 
@@ -180,31 +183,39 @@ class Index:
 
     def add_package(self, package: PackageRow) -> None:
         """Replaces the package of the same reference (or, without one, of the same root)."""
-        with self._transaction():
-            self._database.execute("DELETE FROM packages WHERE name = ?", (package.name,))
-            cursor = self._database.execute(
-                "INSERT INTO packages VALUES (NULL,?,?,?,?,?,?)",
-                (
-                    package.name,
-                    package.reference,
-                    str(package.root),
-                    json.dumps(package.descriptor),
-                    package.collection.value,
-                    package.bytes,
-                ),
-            )
-            self._database.executemany(
-                "INSERT INTO package_blobs VALUES (?,?,?)",
-                [(cursor.lastrowid, position, str(digest)) for position, digest in enumerate(package.blobs)],
-            )
-
-    def packages(self, where: str = "1", values: tuple[Any, ...] = ()) -> list[PackageRow]:
-        """The newest first."""
         with self._lock:
-            rows = self._rows(
-                f"SELECT {_PACKAGE_COLUMNS} FROM packages WHERE {where} ORDER BY id DESC", values
-            )
-            return [self._package(row) for row in rows]
+            with self._transaction():
+                self._database.execute("DELETE FROM packages WHERE name = ?", (package.name,))
+                cursor = self._database.execute(
+                    "INSERT INTO packages VALUES (NULL,?,?,?,?,?,?)",
+                    (
+                        package.name,
+                        package.reference,
+                        str(package.root),
+                        json.dumps(package.descriptor),
+                        package.collection.value,
+                        package.bytes,
+                    ),
+                )
+                self._database.executemany(
+                    "INSERT INTO package_blobs VALUES (?,?,?)",
+                    [
+                        (cursor.lastrowid, position, str(digest))
+                        for position, digest in enumerate(package.blobs)
+                    ],
+                )
+            if self._listed is not None:
+                self._listed.pop(package.name, None)
+                self._listed[package.name] = package
+
+    def packages(self, where: str = "", values: tuple[Any, ...] = ()) -> list[PackageRow]:
+        """The newest first; all of them are read once and kept, since they are asked for at each change."""
+        if where:
+            return self._select(where, values)
+        with self._lock:
+            if self._listed is None:
+                self._listed = {row.name: row for row in reversed(self._select("1", ()))}
+            return list(reversed(self._listed.values()))
 
     def find_packages(self, name: Digest | BlobHash | str) -> list[PackageRow]:
         """By root digest, by collection hash, or by reference; the newest first."""
@@ -229,13 +240,25 @@ class Index:
         return bool(self._rows(query, (prefix, prefix + "\U0010ffff")))
 
     def remove_packages(self, names: Iterable[str]) -> None:
-        with self._transaction():
-            self._database.executemany("DELETE FROM packages WHERE name = ?", [(name,) for name in names])
+        gone = list(names)
+        with self._lock:
+            with self._transaction():
+                self._database.executemany("DELETE FROM packages WHERE name = ?", [(name,) for name in gone])
+            for name in gone:
+                if self._listed is not None:
+                    self._listed.pop(name, None)
 
     def holders(self, digests: Iterable[Digest]) -> list[str]:
         """The packages that hold one of the blobs."""
         query = "SELECT DISTINCT name FROM packages JOIN package_blobs ON id = package WHERE digest = ?"
         return sorted({row[0] for digest in digests for row in self._rows(query, (str(digest),))})
+
+    def _select(self, where: str, values: tuple[Any, ...]) -> list[PackageRow]:
+        with self._lock:
+            rows = self._rows(
+                f"SELECT {_PACKAGE_COLUMNS} FROM packages WHERE {where} ORDER BY id DESC", values
+            )
+            return [self._package(row) for row in rows]
 
     def _package(self, row: tuple[Any, ...]) -> PackageRow:
         identity, reference, root, descriptor, collection, size = row

@@ -324,7 +324,7 @@ class Store(Holdings):
                 if self._discarding.is_held(row):
                     raise Refused(f"a transfer is at work with blob {hash}; cancel that, or wait for its end")
                 for digest in names_of(row):
-                    self.uploads.let_go(digest)
+                    self.kept.remove(digest)
                 self._shelf.drop(row)
                 return
         self.delete_part(hash)
@@ -346,6 +346,18 @@ class Store(Holdings):
         with self._registering:
             states = [each for name, each in self._partials.items() if name not in self._open_partials]
         return [each.info() for each in states if self._changed_at(each) <= before]
+
+    def expire_downloads(self, age_seconds: float) -> int:
+        """Drops what came of downloads that nobody is at work with, and nothing came to for so long."""
+        before, dropped = time.time() - age_seconds, 0
+        with translated(self._shelf.layout.partial), self._registering:
+            busy = {self._shelf.layout.download(digest) for digest in self._downloads}
+            for path in self._shelf.layout.partial.glob("*.download"):
+                with suppress(FileNotFoundError):
+                    if path not in busy and path.stat().st_mtime <= before:
+                        self._shelf.disk.unlink(path)
+                        dropped += 1
+        return dropped
 
     def _changed_at(self, part: PartialState) -> float:
         try:

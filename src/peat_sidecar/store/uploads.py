@@ -2,8 +2,7 @@
 
 An upload is a file that grows; its length is where the client has to go on, also after the death of the
 program. When its digest is known it is read once, and becomes a blob by its name. Then the owner has a claim
-to the blob, until a package of its own speaks of it or a time is over. A blob that was taken in by itself,
-as a single file, is kept until somebody deletes it.
+to the blob, until a package of its own speaks of it or a time is over.
 """
 
 import hashlib
@@ -27,7 +26,6 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _UPLOAD, _CLAIM = ".upload", ".blob"
 _BROUGHT = b"brought"
 """In a claim: the blob was not here before, so that it goes with the last claim unless a package has it."""
-_KEPT = "kept"
 OPEN_LIMIT = 1000
 """Uploads at once, of all owners."""
 
@@ -103,26 +101,9 @@ class Uploads:
         """Whether anyone has a claim to it."""
         return any(True for _ in self._claims_to(digest))
 
-    def keep(self, digest: Digest) -> None:
-        """The blob was taken in by itself: it stays without a package, until `let_go`."""
-        path = self._kept(digest)
-        with translated(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-
-    def kept(self) -> list[Digest]:
-        """All of those."""
-        return [_digest_of(path) for path in (self._folder / _KEPT).glob("*-*")]
-
     def spoken_for(self) -> set[Digest]:
-        """Blobs that are kept, and those that somebody has a claim to."""
-        return {*self.kept(), *(_digest_of(path) for path in self._folder.glob(f"*/*{_CLAIM}"))}
-
-    def let_go(self, digest: Digest) -> None:
-        """It is not kept for its own sake any more."""
-        path = self._kept(digest)
-        with translated(path):
-            path.unlink(missing_ok=True)
+        """Blobs that somebody has a claim to."""
+        return {_digest_of(path) for path in self._folder.glob(f"*/*{_CLAIM}")}
 
     def release(self, owner: str, digest: Digest) -> bool:
         """Gives the claim up, and with the last one the blob that was brought for it, unless a package has
@@ -165,9 +146,6 @@ class Uploads:
                 path = self._folder / owner / name
                 if path.exists():
                     yield path
-
-    def _kept(self, digest: Digest) -> Path:
-        return self._folder / _KEPT / f"{digest.algorithm}-{digest.hex}"
 
     def _place(self, owner: str) -> Path:
         """Names of repositories are longer than those of files may be, and have slashes."""
@@ -227,7 +205,7 @@ class Upload:
 
 
 def _digest_of(path: Path) -> Digest:
-    """Of a claim, or of what is kept."""
+    """Of a claim."""
     algorithm, _, digits = path.name.removesuffix(_CLAIM).partition("-")
     return Digest(algorithm, digits)
 

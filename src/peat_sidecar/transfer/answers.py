@@ -7,7 +7,8 @@ for.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from peat_sidecar.bao import GROUP_CHUNKS, RUN_CHUNKS, Decoder, Verified
 from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable
@@ -16,8 +17,10 @@ from peat_sidecar.net import Connection, Stream, StreamEnded, StreamReset
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.transfer.lanes import Passage
+from peat_sidecar.transfer.sharing import until
 from peat_sidecar.wire import SIZE_BYTES, ErrorCode, Get, GetMany, encode_request, parse_size
 
+T = TypeVar("T")
 LONG_SECONDS = 0.1
 _GIVEN_UP = 0
 
@@ -125,14 +128,26 @@ class Asking:
                 await self._stream.stop(_GIVEN_UP)
 
 
-@contextlib.asynccontextmanager
-async def asking(
-    connection: Connection, request: Get | GetMany, intake: Intake, size: int
-) -> AsyncIterator[Answer]:
-    """As `Asking`, once so many bytes may be asked for; that is a guess."""
-    with await intake.enter(connection, size) as passage:
+async def ask(
+    connection: Connection,
+    request: Get | GetMany,
+    intake: Intake,
+    size: int,
+    read: Callable[[Answer], Awaitable[T]],
+) -> T:
+    """What `read` makes of the answer, asked for once so many bytes may come; that is a guess. It is given up
+    when others go first, and asked for anew.
+    """
+    found: list[T] = []
+
+    async def work(passage: Passage) -> None:
         async with Asking(connection, request, passage) as answer:
-            yield answer
+            found.append(await read(answer))
+
+    while not found:
+        with await intake.enter(connection, size) as passage:
+            await until(passage.over, work(passage))
+    return found[0]
 
 
 @contextlib.asynccontextmanager

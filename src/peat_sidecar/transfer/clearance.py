@@ -6,7 +6,7 @@ belongs to nobody yet and stays.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from peat_sidecar.errors import NotFound
@@ -26,12 +26,18 @@ _HASH_BYTES = 32
 class Clearance:
     """Thread-safe; lives as long as the store."""
 
-    def __init__(self, store: Store, patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        patterns: Sequence[str] = (),
+        named: Callable[[str], str] = lambda name: name,
+    ) -> None:
         """Patterns as shells have them, after those of `DEFAULT`: the last one that fits a reference says
-        whether it is shared, `!` before it that it is not.
+        whether it is shared, `!` before it that it is not. `named`: how peers know a reference.
         """
         self._store = store
         self._patterns = (*DEFAULT, *patterns)
+        self._named = named
         self._changing = threading.Lock()
         self._cleared: set[BlobHash] = set()
         self._age = 0
@@ -40,7 +46,8 @@ class Clearance:
 
     def shares(self, reference: str) -> bool:
         """Whether peers may have the package of that reference."""
-        fitting = [each for each in self._patterns if fnmatchcase(reference, each.removeprefix("!"))]
+        name = self._named(reference)
+        fitting = [each for each in self._patterns if fnmatchcase(name, each.removeprefix("!"))]
         return bool(fitting) and not fitting[-1].startswith("!")
 
     def shares_package(self, package: StoredPackage) -> bool:

@@ -19,6 +19,7 @@ def list_package(store: Store, package: Package, reference: str | None) -> Store
         files = _collection_files(store, package)
         with store.hold(BlobHash(blake3(data).digest()) for data in files):
             stored = stored_package(package, _put(store, files), reference)
+            store.cached.remove(stored.root.digest)  # whoever brings it may have nothing else
             store.add_package(stored)
     return stored
 

@@ -17,7 +17,7 @@ from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, Wal
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.rate import format_size
 from peat_sidecar.store import BlobInfo, Store, StoredPackage
-from peat_sidecar.transfer.answers import asking
+from peat_sidecar.transfer.answers import Answer, ask
 from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.clearance import Clearance
@@ -373,14 +373,17 @@ async def _size(connection: Connection, blob_hash: BlobHash, intake: Intake) -> 
     not hold that.
     """
     last = ChunkRanges.LAST
+
+    async def read(answer: Answer) -> int:
+        size = await answer.size(blob_hash)
+        async with contextlib.aclosing(answer.runs(blob_hash, size, last)) as runs:
+            async for _ in runs:
+                pass
+        return size
+
     try:
         request = Get(blob_hash, RangesSeq.blob(last))
-        async with asking(connection, request, intake, LEAST_PART_BYTES) as answer:
-            size = await answer.size(blob_hash)
-            async with contextlib.aclosing(answer.runs(blob_hash, size, last)) as runs:
-                async for _ in runs:
-                    pass
-            return size, True
+        return await ask(connection, request, intake, LEAST_PART_BYTES, read), True
     except StreamReset as reset:
         if reset.code != ErrorCode.INTERNAL:
             raise

@@ -13,7 +13,7 @@ from operator import or_
 
 from peat_sidecar.errors import IntegrityError, PeatError
 from peat_sidecar.ids import BlobHash, EndpointId
-from peat_sidecar.net import Connection, Stream, StreamEnded
+from peat_sidecar.net import Connection, Stream, StreamEnded, StreamReset
 from peat_sidecar.ranges import GROUP_SIZE, ChunkRanges
 from peat_sidecar.transfer.sharing import end
 from peat_sidecar.transfer.source_progress import SourceProgress
@@ -28,6 +28,9 @@ NEWS_BYTES_PER_GROUP = 40
 many bytes for each group that it tells of."""
 NEWS_SECONDS = 5.0
 """So long a peer that has told of more is expected to tell of more still."""
+AGAIN_SECONDS = 1.0
+"""Until a peer that ended its telling is asked once more; twice as long each time, up to a minute."""
+_LONGEST_AGAIN_SECONDS = 60.0
 _READ_BYTES = 1 << 16
 _READ_PAUSE_SECONDS = 0.05
 """After each: what a peer tells costs time in which nothing else is done."""
@@ -74,8 +77,20 @@ class LiveMaps:
         """Returns when the peer has said what it holds, and goes on listening. `IntegrityError` when it names
         another size.
         """
-        stream = await connection.open_stream()
-        reader, is_followed = ObserveReader(), False
+        stream, reader = await self._begin(connection, want)
+        if want.hash in self._following or len(self._following) >= FOLLOWED:
+            await stream.stop(_GIVEN_UP)
+            return
+        following = self._follow(connection, stream, reader, want)
+        self._following[want.hash] = asyncio.create_task(following, name="observe a peer")
+
+    async def close(self) -> None:
+        """Listens no more."""
+        await end(self._following.values())
+
+    async def _begin(self, connection: Connection, want: Want) -> tuple[Stream, ObserveReader]:
+        """A stream on which the peer has said what it holds."""
+        stream, reader = await connection.open_stream(), ObserveReader()
         try:
             await stream.write(encode_request(Observe(want.hash, ChunkRanges.all())))
             await stream.finish()
@@ -86,41 +101,50 @@ class LiveMaps:
                     peer = stream.remote_id.short
                     raise StreamEnded(f"peer {peer} does not say what it holds of blob {want.hash}")
                 items = reader.feed(data)
-            self._held.setdefault(want.hash, ChunkRanges.none())
             self._add(stream, want, items)
-            self._heard_at = asyncio.get_running_loop().time()
-            is_followed = want.hash not in self._following and len(self._following) < FOLLOWED
-            if is_followed:
-                listening = self._listen(stream, reader, want)
-                self._following[want.hash] = asyncio.create_task(listening, name="observe a peer")
+        except BaseException:
+            await stream.stop(_GIVEN_UP)
+            raise
+        return stream, reader
+
+    async def _follow(
+        self, connection: Connection, stream: Stream, reader: ObserveReader, want: Want
+    ) -> None:
+        """A peer that says something wrong, or too much, loses nothing but the news. One that says no more is
+        asked again, less and less often: else what it said last would be taken for all that it has.
+        """
+        pause = AGAIN_SECONDS
+        try:
+            with suppress(PeatError):
+                while await self._listen(stream, reader, want):
+                    await asyncio.sleep(pause)
+                    pause = min(_LONGEST_AGAIN_SECONDS, 2 * pause)
+                    stream, reader = await self._begin(connection, want)
         finally:
-            if not is_followed:
-                await stream.stop(_GIVEN_UP)
+            self._following.pop(want.hash, None)
 
-    async def close(self) -> None:
-        """Listens no more."""
-        await end(self._following.values())
-
-    async def _listen(self, stream: Stream, reader: ObserveReader, want: Want) -> None:
-        """A peer that ends it, breaks off or says something wrong loses nothing but the news."""
+    async def _listen(self, stream: Stream, reader: ObserveReader, want: Want) -> bool:
+        """Whether the peer has ended it, or broken off."""
         stream.stall_seconds = None
         heard, most = 0, NEWS_BYTES + NEWS_BYTES_PER_GROUP * (want.size // GROUP_SIZE + 1)
         try:
-            with suppress(PeatError):
-                while heard < most and (data := await stream.read(_READ_BYTES)):
-                    heard += len(data)
-                    if self._add(stream, want, reader.feed(data)):
-                        self._news_at = self._heard_at = asyncio.get_running_loop().time()
-                        self._changed()
-                    await asyncio.sleep(_READ_PAUSE_SECONDS)
+            while heard < most:
+                data = await stream.read(_READ_BYTES)
+                if not data:
+                    return True
+                heard += len(data)
+                self._add(stream, want, reader.feed(data))
+                await asyncio.sleep(_READ_PAUSE_SECONDS)
+        except StreamReset:
+            return True
         finally:
-            self._following.pop(want.hash, None)
             with suppress(PeatError):
                 await stream.stop(_GIVEN_UP)
+        return False
 
-    def _add(self, stream: Stream, want: Want, items: list[ObserveItem]) -> bool:
-        """Whether it holds more than before."""
-        before = self._held[want.hash]
+    def _add(self, stream: Stream, want: Want, items: list[ObserveItem]) -> None:
+        is_new = want.hash not in self._held
+        before = self._held.setdefault(want.hash, ChunkRanges.none())
         news = [ChunkRanges.none()]
         for item in items:
             if item.ranges and item.size not in (0, want.size):
@@ -133,4 +157,9 @@ class LiveMaps:
         while len(news) > 1:  # pairwise: items are small and what is held may have many pieces
             news = [reduce(or_, news[at : at + 2]) for at in range(0, len(news), 2)]
         self._held[want.hash] |= news[0]
-        return self._held[want.hash] != before
+        has_more, now = self._held[want.hash] != before, asyncio.get_running_loop().time()
+        if is_new or has_more:
+            self._heard_at = now
+        if has_more and not is_new:
+            self._news_at = now
+            self._changed()

@@ -22,7 +22,7 @@ from peat_sidecar.packages import (
 )
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import Store
-from peat_sidecar.transfer.answers import asking, or_lacking
+from peat_sidecar.transfer.answers import Answer, ask, or_lacking
 from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.intake import Intake
 from peat_sidecar.wire import Get, RangesSeq, parse_collection, parse_hash_sequence
@@ -55,20 +55,25 @@ async def fetch_listing(
     """
     whole = ChunkRanges.all()
     wanted = RangesSeq.of({0: whole, 1 + _NAMES: whole, 1 + _INDEX: whole, 1 + _ROOT: whole})
-    async with (
-        or_lacking(connection, f"collection {collection}"),
-        asking(connection, Get(collection, wanted), intake, _GUESS_BYTES) as answer,
-    ):
+    wrong = f"{collection} is no collection of a package"
+
+    async def read(answer: Answer) -> tuple[bytes, bytes, bytes, bytes, PackageListing]:
         sequence = await answer.blob(collection, limit=SEQUENCE_LIMIT_BYTES)
-        with misnaming(wrong := f"{collection} is no collection of a package"):
+        with misnaming(wrong):
             hashes = parse_hash_sequence(sequence)
         if len(hashes) <= _ROOT:
-            raise Misnamed(f"{collection} is no collection of a package; fetch it as a blob")
+            raise Misnamed(f"{wrong}; fetch it as a blob")
         names = await answer.blob(hashes[_NAMES], limit=NAMES_LIMIT_BYTES)
         index = await answer.blob(hashes[_INDEX], limit=LAYOUT_INDEX_LIMIT_BYTES)
         with misnaming(wrong):
             listing = parse_listing(sequence, names, index)
         document = await answer.blob(hashes[_ROOT], expected=listing.root.size, limit=DOCUMENT_LIMIT_BYTES)
+        return sequence, names, index, document, listing
+
+    async with or_lacking(connection, f"collection {collection}"):
+        sequence, names, index, document, listing = await ask(
+            connection, Get(collection, wanted), intake, _GUESS_BYTES, read
+        )
     root = (document, listing.root.digest, listing.root.media_type)
     others = [(data, None, None) for data in (LAYOUT_FILE, index, names, sequence)]
     with misnaming(f"the root of collection {collection} was named for another"):

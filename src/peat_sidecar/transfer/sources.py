@@ -10,14 +10,10 @@ from peat_sidecar.ids import EndpointId, PeerAddress
 class Sources:
     """Lives on one event loop."""
 
-    def __init__(
-        self, peers: Iterable[PeerAddress] = (), *, patient: bool = False, spread: bool = False
-    ) -> None:
+    def __init__(self, peers: Iterable[PeerAddress] = (), *, spread: bool = False) -> None:
         self.spread = spread
         """Others may be fetching the same: blobs begin at this node's own place, so that each soon has what
         the others lack. Else they come in order, from the first byte on."""
-        self.patient = patient
-        """Whether the fetch waits for peers, or fails when none is left."""
         self.faults: dict[EndpointId, PeatError] = {}
         """What the last thing was that went wrong with a peer: it was silent, lacked something, or lied."""
         self._peers: dict[EndpointId, PeerAddress] = {}

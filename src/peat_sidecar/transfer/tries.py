@@ -5,7 +5,6 @@ next one, one that sends wrong bytes is not asked again. What is wrong with cont
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -96,21 +95,17 @@ class Tries:
 
     async def first(self, sources: Sources, progress: Progress, work: Work[T]) -> T:
         """Does work with one peer after the other, until it succeeds; else the first one's error."""
-        while True:
-            peers = sources.current
-            errors: list[PeatError] = []
-            for peer in peers:
-                try:
-                    return await self.one(peer, progress, work, hurried=len(peers) > 1)
-                except PeatError as error:
-                    if not is_of_peer(error):
-                        raise
-                    _part(sources, progress, peer.endpoint_id, error)
-                    errors.append(error)
-            if not sources.patient:
-                raise _first_to_tell([*errors, *sources.faults.values()])
-            progress.waiting_for = f"{errors[0]}; waiting for peers" if errors else "a peer that holds it"
-            await _within(sources.changed(), _AGAIN_SECONDS)
+        peers = sources.current
+        errors: list[PeatError] = []
+        for peer in peers:
+            try:
+                return await self.one(peer, progress, work, hurried=len(peers) > 1)
+            except PeatError as error:
+                if not is_of_peer(error):
+                    raise
+                _part(sources, progress, peer.endpoint_id, error)
+                errors.append(error)
+        raise _first_to_tell([*errors, *sources.faults.values()])
 
     async def all(self, sources: Sources, board: Board, intake: Intake) -> None:
         """Has every peer work on a board, until everything on it is here; who appears meanwhile joins in."""
@@ -155,11 +150,11 @@ class _Crew:
 
     async def work(self) -> None:
         """Until everything is here. Raises what is wrong with the content or with this side, and when no peer
-        is left and none is waited for, the first peer's error.
+        is left, the first peer's error.
         """
         while self._board.fault is None and not self._board.is_done:
             self._engage()
-            if not self._at_work and not self._sources.patient:
+            if not self._at_work:
                 raise _first_to_tell([*self._errors, *self._sources.faults.values()])
             await self._something()
         if self._board.fault is not None:  # its blob is off the board, and lacks nothing any more
@@ -178,8 +173,6 @@ class _Crew:
                 continue
             work = self._tries.work_on(self._board, peer, self._intake)
             self._at_work[asyncio.create_task(work, name=f"fetch from {id.short}")] = id
-        if not self._at_work and self._sources.patient:
-            self._progress.waiting_for = "a peer that holds the rest"
 
     async def _something(self) -> None:
         """Waits until a peer is through or fails, or others appear, or one may be asked again."""
@@ -212,8 +205,7 @@ class _Crew:
         if isinstance(error, PeatError):
             _part(self._sources, self._progress, peer, error)
             self._errors.insert(0 if is_lie(error) else len(self._errors), error)
-        is_passing = self._sources.patient or isinstance(error, BudgetSpent)
-        waits = _AGAIN_SECONDS if is_passing else float("inf")
+        waits = _AGAIN_SECONDS if isinstance(error, BudgetSpent) else float("inf")
         self._away[peer] = asyncio.get_running_loop().time() + waits
 
 
@@ -231,9 +223,3 @@ def _first_to_tell(errors: Sequence[PeatError]) -> PeatError:
     """Of what went wrong with each peer: what passes by itself, else the first."""
     spent = [each for each in errors if isinstance(each, BudgetSpent)]
     return next(iter([*spent, *errors]), PeerUnavailable("no peer is known that could be asked"))
-
-
-async def _within(wait: Awaitable[None], seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await wait

@@ -5,6 +5,7 @@ from pathlib import Path
 from peat_sidecar.mesh.collector import Collector, Garbage
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh
 from tests.support.nodes import until
+from tests.support.on_demand import endpoint_of
 from tests.support.real_files import real_bytes
 from tests.support.verified_pieces import tree_of
 
@@ -58,6 +59,22 @@ async def test_what_came_of_a_want_stays_while_it_waits(tmp_path: Path) -> None:
         collected = collector.collect(0)
         assert {each.hash for each in collected.orphans} == set(came)
         assert [each.hash for each in collected.parts] == [part.hash]
+
+
+async def test_documents_of_known_packages_stay(tmp_path: Path) -> None:
+    """They tell clients of the registry what there is when nobody can be asked."""
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        package = a.add(APP, [layer(1)])
+        made.link(a, b)
+        await until(lambda: b.p.offers.resolve(APP) is not None)
+        async with endpoint_of(b, keeps=True) as there:
+            await until(lambda: b.p.store.find(package.root.digest) is not None)
+            await until(lambda: len(there.documents.kept()) == 5)
+            left_over = b.p.store.put(b"left over")
+            collector = Collector(b.p.store, b.p.state, b.p.wants, kept=there.documents.kept)
+            assert [each.hash for each in collector.collect(0).orphans] == [left_over.hash]
+            assert b.p.store.find(package.root.digest) is not None
 
 
 async def test_last_uses_are_remembered_coarsely(tmp_path: Path) -> None:

@@ -93,3 +93,12 @@ async def test_what_is_handed_out_is_passed_over(tmp_path: Path) -> None:
             await fetch(b, a, "v2", 2)
             await until(lambda: names(b) == {f"{APP}:v1"})
             assert reader.read(0, 100) == layer(1)[:100]
+
+
+async def test_what_came_from_an_upstream_may_go(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        b = await made.node("b", quota_bytes=50_000)
+        cached = b.add(f"{APP}:cached", [layer(1)])
+        b.p.store.cached.add(cached.root.digest)
+        b.add(f"{APP}:own", [layer(2)])
+        await until(lambda: names(b) == {f"{APP}:own"})

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from peat_sidecar.ids import EndpointId
+from peat_sidecar.ids import EndpointId, PeerAddress
 from peat_sidecar.mesh.seeking import Seeking
 from peat_sidecar.net import Returns
 from tests.support.manual_time import ManualTime
@@ -72,3 +72,37 @@ async def test_what_answers_and_lets_nobody_in_is_dialled_less_and_less_often() 
         time.advance(time.due[0])
     assert waits == [1, 2, 4, 8, 16, 32, 60]
     await seeking.close()
+
+
+async def test_one_that_has_moved_is_looked_for_where_it_is_now(tmp_path: Path) -> None:
+    """Each time anew, not only while the first probe is under way."""
+    silence, time, dials = Silence(), ManualTime(), 0
+
+    async def dial(_: EndpointId) -> None:
+        nonlocal dials
+        dials += 1
+
+    returns = Returns(silence.answers)
+    seeking = Seeking(returns, dial, sleep=time.sleep, jitter=lambda: 1.0)
+    seeking.seek([PEER])
+    await until(lambda: bool(silence.asked))
+    elsewhere = PeerAddress(PEER.endpoint_id, ("192.0.2.9:1",))
+    seeking.moved(elsewhere)
+    await until(lambda: silence.asked[-1][0] == elsewhere)
+    returns.heard(PEER.endpoint_id)
+    await until(lambda: dials == 1 and bool(time.due))
+    silence.asked.clear()
+    time.advance(1)
+    await until(lambda: bool(silence.asked))
+    assert {peer for peer, _ in silence.asked} == {elsewhere}
+    await bounded(seeking.close())
+
+
+async def test_a_record_that_says_where_a_sought_member_is_now_is_heeded(tmp_path: Path) -> None:
+    async with crew(tmp_path) as made:
+        near = await made.join(formation=fleet())
+        near.peers.discovered(PEER, "record")
+        near.peers.seek([PEER.endpoint_id])
+        await until(lambda: near.pool.returns.awaited == {PEER.endpoint_id})
+        near.peers.discovered(PeerAddress(PEER.endpoint_id, ("192.0.2.9:1",)), "record")
+        assert near.pool.returns._lost[PEER.endpoint_id].peer.addresses[0] == "192.0.2.9:1"

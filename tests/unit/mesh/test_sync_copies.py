@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from peat_sidecar.errors import RemoteProtocolError
-from peat_sidecar.mesh.sync_copies import COPIES_AFTER_SECONDS
+from peat_sidecar.mesh.sync_copies import COPIES_AFTER_SECONDS, FOLLOWED, Copies
 from peat_sidecar.net import DATAGRAM_BYTES
 from peat_sidecar.records import Records, Signer
 from peat_sidecar.wire import Batches, Frame, FrameReader, Heads, Want, Wanted, encode_frame
-from tests.support.networks import KINDS
+from tests.support.networks import KINDS, network
 from tests.support.nodes import bounded, until
 from tests.support.real_files import real_bytes
 from tests.support.syncing import ScriptedPeer, mesh, wire
@@ -50,6 +50,19 @@ async def test_nothing_else_goes_twice(tmp_path: Path, is_crowded: bool, text: s
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(COPIES_AFTER_SECONDS[0] * 2):
                 await peer.connection.receive_datagram()
+
+
+async def test_of_many_in_a_row_only_some_go_again() -> None:
+    async with network("memory") as made:
+        near, far = await made.pair()
+        copies = Copies(near, lambda: True)
+        for number in range(5 * FOLLOWED):
+            copies.follow(bytes([number]) * 300)
+        came = [await bounded(far.receive_datagram()) for _ in range(FOLLOWED * len(COPIES_AFTER_SECONDS))]
+        assert {data[0] for data in came if data is not None} == set(range(FOLLOWED))
+        await until(lambda: copies._followed == 0)
+        copies.follow(b"later")
+        assert await bounded(far.receive_datagram()) == b"later", "nothing else was under way"
 
 
 @pytest.mark.parametrize("kind", KINDS)

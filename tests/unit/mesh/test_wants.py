@@ -11,11 +11,14 @@ import pytest
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError, IntegrityError, NotFound, PeerUnavailable, StoreFull
 from peat_sidecar.ids import BlobHash, EndpointId, PeerAddress
+from peat_sidecar.mesh.deadlines import LOOK_SECONDS
 from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.mesh.want import Want
+from peat_sidecar.mesh.want_queue import LARGE_PLACES, PLACES, SMALL_BYTES
 from peat_sidecar.state import State, WantRow
 from peat_sidecar.transfer import Getter, Progress, Sources
 from peat_sidecar.wire import parse_hash_sequence
+from tests.support.manual_time import ManualTime
 from tests.support.mesh_nodes import Mesh, MeshNode, calm, layer, mesh, wanted
 from tests.support.nodes import content, until
 
@@ -154,7 +157,7 @@ async def test_after_its_deadline_a_want_has_failed_for_good(tmp_path: Path) -> 
         b = await made.node("b")
         b.p.wants.add(REF, deadline_seconds=3600)
         await until(lambda: bool(made.time.due))
-        assert made.time.due == [pytest.approx(3600)]
+        assert made.time.due == [pytest.approx(LOOK_SECONDS)]
         made.time.advance(3599)
         await calm(b)
         assert the_want(b).state == "waiting"
@@ -185,6 +188,29 @@ async def test_a_fetch_ends_with_the_deadline_of_its_want(tmp_path: Path) -> Non
         made.time.advance(61)
         await until(lambda: transfer.state.value == "cancelled")
         await wanted(b, names[0], "failed")
+
+
+async def test_a_deadline_is_not_moved_by_a_clock_that_is_set(tmp_path: Path) -> None:
+    """A machine that begins in 1970 learns the time, starts again, and begins in 1970 once more."""
+    day = ManualTime(start=0.0)
+    async with mesh(tmp_path) as made:
+        b = await made.node("b", day=day)
+        b.p.wants.add(REF, deadline_seconds=3600)
+        await calm(b)
+        day.advance(1_700_000_000)
+        made.time.advance(1800)
+        await calm(b)
+        assert the_want(b).state == "waiting"
+        assert the_want(b).deadline == 1_700_001_800
+        await b.stop()
+        day.now = 0.0
+        await b.start()
+        await calm(b)
+        made.time.advance(3599)
+        await calm(b)
+        assert the_want(b).state == "waiting", "what is left is not known, so it has its time again"
+        made.time.advance(2)
+        await wanted(b, REF, "failed")
 
 
 async def test_deadlines_of_a_want_that_is_added_again(tmp_path: Path) -> None:
@@ -320,12 +346,12 @@ async def test_the_same_want_twice_is_one(tmp_path: Path) -> None:
         assert b.p.wants.add(REF, arch="arm64").id != first.id
 
 
-async def many(made: Mesh, count: int) -> tuple[MeshNode, MeshNode, Held, list[str]]:
+async def many(made: Mesh, count: int, size: int = SMALL_BYTES) -> tuple[MeshNode, MeshNode, Held, list[str]]:
     getters: dict[str, Held] = {}
     a, b = await made.node("a"), await made.node("b", getter_of=held(getters, "b"))
     names = [f"registry.example/team/app{number}:v1" for number in range(count)]
     for number, name in enumerate(names):
-        a.add(name, [layer(number)])
+        a.add(name, [layer(number, size)])
     await announced(a, *names)
     made.link(a, b)
     return a, b, getters["b"], names
@@ -353,6 +379,29 @@ async def test_four_at_once_in_the_order_of_classes(tmp_path: Path) -> None:
         assert "its turn" in the_want(b, names[4]).why
         getter.gate.set()
         await until(lambda: all(each.state == "done" for each in b.p.wants.list()))
+
+
+async def test_small_ones_do_not_wait_for_each_other_and_keep_no_large_one_away(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b, _, names = await many(made, PLACES + 1, size=40_000)
+        large = "registry.example/team/large:v1"
+        a.add(large, [layer(1, SMALL_BYTES)])
+        await announced(a, large)
+        for name in names[:PLACES]:
+            b.p.wants.add(name)
+        await until(lambda: fetching(b) == set(names[:PLACES]))
+        made.time.advance(1)
+        b.p.wants.add(large)
+        made.time.advance(1)
+        b.p.wants.add(names[PLACES])
+        for number in range(LARGE_PLACES):
+            await until(lambda: "its turn" in the_want(b, names[PLACES]).why)
+            assert fetching(b) == set(names[number:PLACES])
+            b.p.wants.cancel(the_want(b, names[number]).id)
+            await calm(b)
+        await until(lambda: fetching(b) == {large, *names[LARGE_PLACES:PLACES]})
+        b.p.wants.cancel(the_want(b, large).id)
+        await until(lambda: names[PLACES] in fetching(b))
 
 
 async def test_a_critical_want_does_not_wait_behind_bulk(tmp_path: Path) -> None:
@@ -685,6 +734,27 @@ async def test_a_quote(tmp_path: Path) -> None:
         assert known.free_bytes > 0
         assert b.p.wants.quote(other, 10.0).eta_seconds == pytest.approx(known.missing_bytes / 10)
         assert b.p.wants.quote(other, 1e15).eta_seconds == pytest.approx(known.eta_seconds)
+
+
+async def test_a_quote_counts_what_each_who_is_connected_has_brought(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        one, other, b = [await made.node(name) for name in ("a", "c", "b")]
+        package = one.add(REF, [layer(1, 8_000_000)])
+        other.add(REF, [layer(1, 8_000_000)])
+        await announced(one, REF)
+        await announced(other, REF)
+        made.link(one, b)
+        made.link(other, b)
+        b.p.wants.add(REF)
+        await wanted(b, REF, "done")
+        (transfer,) = b.p.transfers.all()
+        brought = {peer: source.done_bytes for peer, source in transfer.progress.sources.items()}
+        assert min(brought[each.id] for each in (one, other)) >= 1 << 16
+        assert sum(brought.values()) >= package.bytes - 10_000
+        seconds = transfer.elapsed_seconds
+        assert b.p.wants.quote(REF).rate == pytest.approx(sum(brought.values()) / seconds)
+        made.unlink(other, b)
+        assert b.p.wants.quote(REF).rate == pytest.approx(brought[one.id] / seconds)
 
 
 async def test_done_wants_are_forgotten_in_the_end(tmp_path: Path) -> None:

@@ -103,6 +103,19 @@ def test_patterns_that_are_none(text: str) -> None:
         RegistryPattern.parse(text)
 
 
+async def test_referrers_come_with_what_the_pattern_names(pier: Pier) -> None:
+    digest = pier.publish("team/app", "v1")
+    other = pier.publish("team/app", "edge", 4000)
+    tags = [digest.replace(":", "-"), f"{digest.replace(':', '-')}.sig"]
+    for tag in (*tags, f"{other.replace(':', '-')}.sig"):
+        pier.publish("team/app", tag)
+    async with running(pier.watcher("team/*:v*")):
+        await pier.turns.settled()
+        assert pier.heard == ["team/app:v1"]
+        await pier.turns.next()
+        assert sorted(pier.heard) == sorted(f"team/app:{each}" for each in ["v1", *tags])
+
+
 async def test_what_the_pattern_names(pier: Pier) -> None:
     for tag in ("v1", "v2", "edge", f"sha256-{'a' * 64}", f"sha256-{'b' * 64}.sig"):
         pier.publish("team/app", tag)

@@ -78,6 +78,20 @@ async def test_nobody_is_probed_once_nobody_waits() -> None:
     assert len(silence.asked) == probes
 
 
+async def test_one_that_has_moved_is_probed_where_it_is_now() -> None:
+    silence = Silence()
+    returns = Returns(silence.answers)
+    waiting = asyncio.create_task(returns.wait(PEER))
+    await until(lambda: bool(silence.asked))
+    elsewhere = PeerAddress(PEER.endpoint_id, ("192.0.2.9:1",))
+    returns.moved(elsewhere)
+    returns.moved(OTHER)
+    await until(lambda: silence.asked[-1][0] == elsewhere)
+    assert returns.awaited == {PEER.endpoint_id}
+    silence.answering.set()
+    await bounded(waiting)
+
+
 async def test_a_word_from_the_peer_or_a_changed_network_ends_the_wait() -> None:
     returns = Returns(Silence().answers)
     one, other = asyncio.create_task(returns.wait(PEER)), asyncio.create_task(returns.wait(OTHER))

@@ -11,11 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from peat_sidecar.transfer import list_package, stored_documents
 from tests.support.images import OCI_INDEX, OCI_MANIFEST
 from tests.support.nodes import bounded, until
 from tests.support.odd_registry import OddRegistry, Reply, Request
 from tests.support.pull_through import NAME, image, mirror, publish
 from tests.support.real_files import real_bytes
+from tests.support.stored_packages import bring
 
 LAYER, OTHER = real_bytes(900_000), real_bytes(300_000)
 REFERENCE = f"{NAME}/app:v1"
@@ -52,6 +54,24 @@ async def test_a_layer_without_bytes(odd: OddRegistry, tmp_path: Path) -> None:
     async with mirror(tmp_path, odd, wait_seconds=60) as made:
         assert sorted((await bounded(made.pull())).values()) == sorted([b"{}", b"", LAYER])
         await made.listed(REFERENCE)
+
+
+async def test_what_was_pulled_is_cached_and_what_was_brought_by_itself_is_not(
+    odd: OddRegistry, tmp_path: Path
+) -> None:
+    publish(odd, LAYER)
+    async with mirror(tmp_path, odd) as made:
+        await bounded(made.pull())
+        await made.listed(REFERENCE)
+        package = made.store.package(REFERENCE)
+        assert package is not None
+        await until(lambda: package.root.digest in made.store.cached)
+        bring(made.store, "own:v1", OTHER)
+        assert made.store.cached.all() == {package.root.digest}
+        whole = stored_documents(package.collection, made.store)
+        assert whole is not None
+        list_package(made.store, whole.package, "pushed:v1")
+        assert made.store.cached.all() == set()
 
 
 async def test_heads_bring_no_layers(odd: OddRegistry, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ async def test_usage_and_garbage(tmp_path: Path) -> None:
         package = node.add(APP, [layer(1)])
         node.p.store.put(b"left over")
         kept = node.p.store.put(b"a single file")
-        node.p.store.uploads.keep(kept.proven_digest)
+        node.p.store.kept.add(kept.proven_digest)
         usage = await calls.get_store_usage(pb.GetStoreUsageRequest(), NO_CONTEXT)
         (one,) = usage.packages
         assert (one.reference, one.own_bytes, one.shared_bytes) == (APP, package.bytes, 0)

@@ -42,6 +42,8 @@ def require_filled(state: State) -> None:
     assert state.wants() == [WANT]
     assert state.exports() == [EXPORT]
     assert state.replicas() == [REPLICA]
+    assert state.replica(REPLICA.collection) == REPLICA
+    assert state.replica(BlobHash(b"\4" * 32)) is None
     assert state.get("roster") == "17"
 
 

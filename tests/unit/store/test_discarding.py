@@ -73,7 +73,7 @@ def test_a_package_whose_collection_is_not_whole_is_not_listed(store: Store) -> 
 
 def test_what_was_taken_in_by_itself_stays(store: Store, data_dir: Path) -> None:
     info = store.put(OWN)
-    store.uploads.keep(info.proven_digest)
+    store.kept.add(info.proven_digest)
     assert store.orphans(0) == []
     assert store.kept_bytes() == len(OWN)
     store.close()
@@ -114,3 +114,14 @@ def test_who_reads_is_known_for_a_moment_longer(store: Store) -> None:
     with store.reader(package.collection, hand_out=True):
         assert package.collection in store.in_use()
     assert package.collection in store.in_use()
+
+
+def test_downloads_that_nobody_goes_on_with(store: Store, data_dir: Path) -> None:
+    digest = sha256_of(BASE)
+    with store.writer(len(BASE), expected=digest, resume=True) as writer:
+        writer.write(BASE[:20_000])
+        writer.flush()
+        assert store.expire_downloads(0) == 0
+    assert store.expire_downloads(3600) == 0
+    assert store.expire_downloads(0) == 1
+    assert list((data_dir / "partial").iterdir()) == []

@@ -29,6 +29,7 @@ from tests.support.nodes import Node, bounded, two_nodes, until
 from tests.support.real_files import real_bytes
 from tests.support.verified_pieces import tree_of, verified_pieces
 
+MAPS = {"localhost/app:v1": "registry.example/app:v1"}
 COMMON, SECRET, PUBLIC = real_bytes(100_000), real_bytes(200_000), real_bytes(300_000)
 HIDING = ("!registry.example/secret/*",)
 ONLY = ("!*", "registry.example/public/*")
@@ -190,3 +191,10 @@ async def test_an_observer_hears_of_it_once_it_is_shared(tmp_path: Path) -> None
         more = await bounded(stream.read(1 << 16))
         assert len(first) < len(more)
         await stream.stop(0)
+
+
+async def test_what_peers_know_by_another_name_goes_by_that(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (one, _, _):
+        clearance = Clearance(one.store, named=lambda name: MAPS.get(name, name))
+        assert clearance.shares("localhost/app:v1")
+        assert not clearance.shares("localhost/other:v1")

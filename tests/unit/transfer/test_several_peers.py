@@ -123,22 +123,10 @@ async def test_what_nobody_has_is_said(tmp_path: Path) -> None:
             await bounded(all.getter.getter.fetch_blob(blob, all.sources, Progress()))
 
 
-async def test_who_is_patient_waits_for_a_peer(tmp_path: Path) -> None:
-    async with several(tmp_path, 1) as all:
-        blob = put(all.providers)
-        sources, progress = Sources(patient=True), Progress()
-        fetching = asyncio.create_task(all.getter.getter.fetch_blob(blob, sources, progress))
-        await until(lambda: bool(progress.waiting_for))
-        assert not fetching.done()
-        sources.add(all.providers[0].address)
-        await bounded(fetching)
-        assert content(all.getter.store, blob) == DATA
-
-
 async def test_one_that_joins_in_the_middle_is_used(tmp_path: Path) -> None:
     async with several(tmp_path, 2) as all:
         blob = put(all.providers)
-        sources = Sources([all.providers[0].address], patient=True)
+        sources = Sources([all.providers[0].address])
         fetching = asyncio.create_task(all.getter.getter.fetch_blob(blob, sources, Progress()))
         await until(lambda: all.sent_by(all.providers[0]) > 1_000_000)
         sources.add(all.providers[1].address)

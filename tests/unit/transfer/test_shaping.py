@@ -22,6 +22,7 @@ from tests.support.networks import network
 from tests.support.nodes import Node, bounded, content, put_package, two_nodes, until
 from tests.support.real_files import real_bytes
 from tests.unit.transfer.test_getter import layered
+from tests.unit.transfer.test_several_peers import several
 
 GROUP = 16_500
 
@@ -197,6 +198,28 @@ async def test_a_critical_fetch_stops_bulk_which_goes_on_where_it_was(tmp_path: 
         await bounded(behind)
         assert content(getter.store, large) == real_bytes(900_000)
         assert meter.bytes < 1_310_000 + 0.8 * 200_000, "what came last comes again"
+
+
+async def test_a_listing_makes_way_too_and_is_asked_for_anew(tmp_path: Path) -> None:
+    manifest, blobs = layered(real_bytes(2000))
+    async with several(tmp_path, 2, stall_seconds=60.0) as made:
+        silent, other = made.providers
+        package = put_package(silent.store, manifest, blobs)
+        urgent = other.store.put(real_bytes(400_000, 1_000_000)).hash
+        network, getter = made.network.memory, made.getter.getter
+        made.getter.shaper.change(Limits.parse({"class_share": "0"}))
+        other.shaper.change(limited(up="100 kB/s"))
+        await made.getter.pool.connection(silent.address, ALPN)
+        network.stall(silent.endpoint.id, made.getter.endpoint.id)
+        bulk, critical = classed(TransferClass.BULK), classed(TransferClass.CRITICAL)
+        behind = asyncio.ensure_future(getter.fetch_package(package.collection, silent.address, bulk))
+        await until(lambda: [each.requests for each in bulk.sources.values()] == [1])
+        first = asyncio.ensure_future(getter.fetch_blob(urgent, other.address, critical))
+        await until(lambda: [each.requests for each in bulk.sources.values()] == [0])
+        assert not first.done()
+        network.resume(silent.endpoint.id, made.getter.endpoint.id)
+        await bounded(asyncio.gather(first, behind))
+        assert made.getter.store.package(package.collection) is not None
 
 
 async def test_one_that_is_cancelled_holds_nobody_back(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.transfer import EventKind, Progress, SourceState
-from peat_sidecar.transfer.events import REMEMBERED_EVENTS, TransferEvents
+from peat_sidecar.transfer.events import AGAIN_SECONDS, REMEMBERED_EVENTS, TransferEvents
+from tests.support.manual_time import ManualTime
 from tests.support.nodes import Node, bounded, until
 from tests.unit.transfer.test_lying_peers import Liar, both, changed, fetch
 from tests.unit.transfer.test_several_peers import put, several
@@ -93,3 +94,17 @@ def test_events_are_bounded_and_not_said_twice() -> None:
     assert len(events.all) == REMEMBERED_EVENTS
     assert events.all[-1].detail.startswith("99 ")
     assert max(len(each.detail) for each in events.all) <= 300
+
+
+def test_what_is_so_again_later_is_told_with_its_new_time() -> None:
+    time = ManualTime()
+    events = TransferEvents("id", now=time)
+    for seconds in (0, AGAIN_SECONDS - 1, 2):
+        time.advance(seconds)
+        events.add(EventKind.LIMIT, None, "others go first")
+    events.add(EventKind.STALL, PEER, "silent")
+    events.add(EventKind.LIMIT, None, "others go first")
+    assert [(each.kind, each.at) for each in events.all] == [
+        (EventKind.LIMIT, time.now),
+        (EventKind.STALL, time.now),
+    ]

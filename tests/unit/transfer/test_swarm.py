@@ -8,14 +8,14 @@ import pytest
 
 from peat_sidecar.errors import PeatError
 from peat_sidecar.net import Stream
-from peat_sidecar.ranges import ChunkRanges
+from peat_sidecar.ranges import GROUP_SIZE, ChunkRanges
 from peat_sidecar.transfer import Progress, Sources
 from peat_sidecar.wire import ErrorCode, Observe, ObserveItem, encode_observe_item, parse_request
 from tests.support.networks import ALPN
 from tests.support.nodes import bounded, content, until
 from tests.support.verified_pieces import tree_of, verified_pieces
 from tests.unit.transfer.test_lying_peers import DATA as LIAR_DATA
-from tests.unit.transfer.test_lying_peers import HASH, Liar
+from tests.unit.transfer.test_lying_peers import HASH, Liar, honest
 from tests.unit.transfer.test_several_peers import DATA, put, several
 
 HALF = len(DATA) // 2 // (1 << 20) * 1024
@@ -120,6 +120,46 @@ async def test_one_whose_map_is_worth_nothing_does_not_harm_the_others(tmp_path:
             await bounded(made.getter.getter.fetch_blob(HASH, sources, Progress()))
             assert content(made.getter.store, HASH) == LIAR_DATA
             assert liar.requests < 40
+        finally:
+            await liar.close()
+            await liar.endpoint.close()
+            await running
+
+
+async def test_one_that_says_no_more_is_asked_again_what_it_holds(tmp_path: Path) -> None:
+    """It ends what it tells, and gets the rest later; the seed is silent, so that nobody else gives it."""
+    async with several(tmp_path, 1, stall_seconds=60.0) as made:
+        (seed,) = made.providers
+        seed.store.put(LIAR_DATA)
+        liar = Liar(await made.network.endpoint(stall_seconds=20))
+        running = asyncio.create_task(liar.run())
+        has_all, told = False, 0
+
+        async def reply(_: Liar, stream: Stream, request: bytes) -> None:
+            nonlocal told
+            asked = parse_request(request)
+            if isinstance(asked, Observe):
+                held = ChunkRanges.of(0, None if has_all else 16)
+                told += 1
+                await stream.write(encode_observe_item(ObserveItem(len(LIAR_DATA), held)))
+                await stream.finish()
+            elif has_all or (told and not asked.ranges.at(0) - ChunkRanges.of(0, 16)):
+                await honest(liar, stream, request)
+            else:
+                await stream.reset(ErrorCode.INTERNAL)
+
+        liar.reply = reply
+        try:
+            await made.getter.pool.connection(seed.address, ALPN)
+            made.network.memory.stall(seed.endpoint.id, made.getter.endpoint.id)
+            sources = Sources([liar.address, seed.address])
+            progress = Progress()
+            fetching = asyncio.create_task(made.getter.getter.fetch_blob(HASH, sources, progress))
+            await until(lambda: progress.done_bytes >= GROUP_SIZE)
+            before, has_all = told, True
+            await bounded(fetching)
+            assert content(made.getter.store, HASH) == LIAR_DATA
+            assert told == before + 1
         finally:
             await liar.close()
             await liar.endpoint.close()
