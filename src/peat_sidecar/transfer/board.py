@@ -8,8 +8,6 @@ import asyncio
 import random
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import InitVar, dataclass, field
-from functools import reduce
-from operator import or_
 
 from peat_sidecar.bao import Verified
 from peat_sidecar.errors import PeatError, Refused
@@ -18,8 +16,8 @@ from peat_sidecar.ranges import CHUNK_SIZE, ChunkRanges, chunk_count
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.blame import misnaming
 from peat_sidecar.transfer.coming import Coming, Taken, close_all
+from peat_sidecar.transfer.crowd import Crowd
 from peat_sidecar.transfer.division import MOST_CHUNKS, WORTH_SECONDS, Division, Part
-from peat_sidecar.transfer.live_maps import LiveMaps
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.readings import Readings
 from peat_sidecar.transfer.threads import in_thread, opened, to_its_end
@@ -31,10 +29,11 @@ PART_SECONDS = 8.0
 """How long a part takes at the rate of whoever takes it: its beginning costs a round trip."""
 SPREAD_PART_SECONDS = 1.0
 """The same where others get the blob too: what they are at is not known, so it had better be little."""
+SPREAD_FIRST_SECONDS = 0.25
+SPREAD_LEAST_RATE = 32.0
+"""Chunks a second that are expected there of any peer: smaller parts cost more than they bring."""
 READ_PART_SECONDS = 1.0
 """The same of what somebody reads: parts that come at once are to be needed soon."""
-SPREAD_FIRST_RATE = 64.0
-"""Chunks a second that are expected there of a peer whose rate is not known: it serves several at once."""
 SPREAD_WORTH_SECONDS = 5.0
 """What has to be gained there by taking over: most streams idle now and then, and links are shared."""
 
@@ -53,10 +52,10 @@ class Board:
     """Others may be getting the same: parts begin anywhere, and are small once several peers are at work.
     Else they come in order.
     """
+    crowd: Crowd = field(default_factory=Crowd)
+    """The peers that are at work: what few of them hold is taken first."""
     readings: Readings = field(default_factory=Readings)
     """Blobs that somebody reads come before all others, in order, from where they are read."""
-    maps: list[LiveMaps] = field(default_factory=list)
-    """Of the peers that are at work: what few of them hold is taken first."""
     takers: int = 0
     """How many streams take parts."""
     fault: PeatError | None = None
@@ -67,6 +66,8 @@ class Board:
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _deferred: dict[Want, ChunkRanges] = field(default_factory=dict)
     """Put away, since nobody was at them, and what they lack; taken up by whom holds some of it."""
+    _began: float = 0.0
+    """When the first part was taken."""
     _opened: int = 0
     """So many times."""
     _waiting: set[asyncio.Future[None]] = field(default_factory=set)
@@ -96,11 +97,14 @@ class Board:
             )
         return ""
 
-    def may_have(self, held: Held) -> bool:
-        """Whether `take` may find something."""
+    def may_have(self, held: Held, *, over: bool = True) -> bool:
+        """Whether `take` may find something; `over`: also what others are at."""
         return (
             bool(self._unopened)
-            or any(each.division.free & held(each.want) or each.division.parts for each in self._coming)
+            or any(
+                each.division.free & held(each.want) or (over and each.division.parts)
+                for each in self._coming
+            )
             or any(held(each) & lacking for each, lacking in self._deferred.items())
         )
 
@@ -111,12 +115,15 @@ class Board:
         most_bytes: int | None = None,
         *,
         peer: Hashable = None,
+        over: bool = True,
     ) -> Taken | None:
         """A part that a peer holds; None when there is none for it now. `rate` is in chunks a second,
-        None before it is known. Raises what ends the whole fetch."""
+        None before it is known; `over`: what others are slow at may be taken over. Raises what ends the whole
+        fetch.
+        """
         most = most_bytes // CHUNK_SIZE if most_bytes is not None else MOST_CHUNKS
         now = asyncio.get_running_loop().time()
-        worth = SPREAD_WORTH_SECONDS if self._is_crowded else WORTH_SECONDS
+        worth = SPREAD_WORTH_SECONDS if self.is_crowded else WORTH_SECONDS
         while True:
             if self.fault is not None:
                 raise self.fault
@@ -124,8 +131,12 @@ class Board:
                 part = self._free_part(coming, held, rate, most, now, peer)
                 if part is not None:
                     return coming.take(part)
+            if not self._unopened and not self._deferred:
+                break
             if not await to_its_end(self._open_next(held, self._opened)):
                 break
+        if not over:
+            return None
         for coming in self._coming:
             part = coming.division.take_over(held(coming.want), rate, now, worth=worth, most=most, peer=peer)
             if part is not None:
@@ -145,35 +156,32 @@ class Board:
         want = coming.want
         is_read = want.hash in self.readings
         start = random.randrange(chunk_count(want.size)) if self.spread else 0
-        seconds = SPREAD_PART_SECONDS if self._is_crowded else PART_SECONDS
         return coming.division.take(
             held(want),
-            rate or (SPREAD_FIRST_RATE if self.spread else None),
-            READ_PART_SECONDS if is_read else seconds,
+            max(rate or 0.0, SPREAD_LEAST_RATE) if self.spread else rate,
+            READ_PART_SECONDS if is_read else self._part_seconds(now),
             now,
             start=self.readings.at(want.hash) // CHUNK_SIZE if is_read else start,
-            maps=() if is_read else self._maps_of(want),
+            maps=() if is_read else self.crowd.maps_of(want),
             takers=max(1, self.takers),
             most=most,
             peer=peer,
         )
 
-    def covered(self, want: Want, rate: float) -> ChunkRanges:
-        """What partial holders have of a blob, where all of them together bring more than so many chunks a
-        second.
+    def _part_seconds(self, now: float) -> float:
+        """Of who else gets the blob nothing is known at first, and what a seed is asked for until then others
+        may ask it for as well.
         """
-        there = [each for each in self.maps if want.hash in each]
-        if sum(each.chunks_per_second() for each in there) <= rate:
-            return ChunkRanges.none()
-        return reduce(or_, self._maps_of(want), ChunkRanges.none())
+        if not self.spread:
+            return PART_SECONDS
+        self._began = self._began or now
+        longest = SPREAD_PART_SECONDS if self.is_crowded else PART_SECONDS
+        return min(max((now - self._began) / 2, SPREAD_FIRST_SECONDS), longest)
 
     @property
-    def _is_crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Several peers are at work, and others take from them too."""
-        return self.spread and len(self.maps) > 1
-
-    def _maps_of(self, want: Want) -> list[ChunkRanges]:
-        return [held for each in self.maps if (held := each.get(want.hash)) is not None]
+        return self.spread and len(self.crowd) > 1
 
     async def write(self, taken: Taken, run: Verified) -> None:
         """Keeps a verified run of a part; one of a blob that is whole already is left. A cancel takes effect

@@ -93,12 +93,16 @@ class Division:
         if not there:
             return None
         if takers > 1:
-            most = min(most, int(count(there) / (2 * takers)))
-        wanted = part_chunks(min(rate * seconds if rate else FIRST_CHUNKS, most))
+            most = min(most, int(count(self.free) / (2 * takers)))
+        wanted = part_chunks(min(rate * seconds if rate else min(FIRST_CHUNKS, FIRST_RATE * seconds), most))
         first = start // wanted * wanted
-        begin, end = _first_from(there, first, rarest(there, maps))
-        aligned = begin // wanted * wanted + wanted
-        part = ChunkRanges.of(begin, aligned if end is None else min(aligned, end)) & there
+        partial = list(maps)
+        begin, end = _first_from(there, first, rarest(there, partial))
+        if partial:
+            part = _head(there - ChunkRanges.of(0, begin), wanted)
+        else:
+            aligned = begin // wanted * wanted + wanted
+            part = ChunkRanges.of(begin, aligned if end is None else min(aligned, end)) & there
         self.free = self.free - part
         return self._add(part, rate, now, peer)
 
@@ -195,6 +199,16 @@ def _first_from(ranges: ChunkRanges, start: int, rare: ChunkRanges) -> tuple[int
     behind = rare - ChunkRanges.of(0, start) if start else rare
     begin, _ = next((behind or rare).intervals())
     return next((ranges - ChunkRanges.of(0, begin)).intervals())
+
+
+def _head(ranges: ChunkRanges, chunks: int) -> ChunkRanges:
+    """The first so many chunks, over gaps."""
+    left = chunks
+    for start, end in ranges.intervals():
+        if end is None or end - start >= left:
+            return ranges & ChunkRanges.of(0, start + left)
+        left -= end - start
+    return ranges
 
 
 def _tail(ranges: ChunkRanges, chunks: int) -> ChunkRanges:

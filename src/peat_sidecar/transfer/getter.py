@@ -22,6 +22,7 @@ from peat_sidecar.transfer.blame import blaming, misnaming
 from peat_sidecar.transfer.board import Board
 from peat_sidecar.transfer.clearance import Clearance
 from peat_sidecar.transfer.collections import stored_package
+from peat_sidecar.transfer.crowd import Crowd
 from peat_sidecar.transfer.holdings import holdings
 from peat_sidecar.transfer.intake import LEAST_PART_BYTES, Intake
 from peat_sidecar.transfer.package_listing import (
@@ -281,7 +282,14 @@ class Getter:
     async def _bring_large(self, wants: Sequence[Want], sources: Sources, intake: Intake) -> None:
         large = [want for want in await asyncio.to_thread(self._lacking, wants) if not want.is_small]
         if large:
-            board = Board(self._store, large, intake.progress, spread=sources.spread, readings=self.readings)
+            board = Board(
+                self._store,
+                large,
+                intake.progress,
+                spread=sources.spread,
+                crowd=Crowd(self._tries.own),
+                readings=self.readings,
+            )
             try:
                 await self._tries.all(sources, board, intake)
             finally:

@@ -15,7 +15,7 @@ from peat_sidecar.errors import PeatError, PeerUnavailable
 from peat_sidecar.net import Connection, StreamEnded, StreamReset
 from peat_sidecar.ranges import ChunkRanges, chunk_count
 from peat_sidecar.transfer.answers import Asking, Pace
-from peat_sidecar.transfer.board import Board
+from peat_sidecar.transfer.board import Board, Held
 from peat_sidecar.transfer.coming import Taken
 from peat_sidecar.transfer.division import count
 from peat_sidecar.transfer.intake import Intake
@@ -63,11 +63,13 @@ _FIRST_BYTES = 8 << 10
 _FIRST_LOOK_SECONDS = 0.1
 _FIRST_BURST_SECONDS = 1.0
 """It loses packets on a good path too."""
+_MEETING_SECONDS = 5.0
+"""Until then it is not known who else gets the same, and crowds the same link."""
 _TRICKLE_LOOK_SECONDS = 0.7
 _TRICKLE_LOOKS = 3
 """In a row: an outage is no trickle, and heals."""
-_MUCH_FASTER = 2.0
-"""A slow partial holder had better not keep a fast one idle."""
+_LEFT_SECONDS = 5.0
+"""How long a seed is left to others, that has nothing to do meanwhile."""
 _CHUNK_WIRE_BYTES = 1028.0
 """A chunk, and its part of a pair."""
 _EVERYTHING = ChunkRanges.all()
@@ -87,12 +89,14 @@ class LargeBlobs:
         self._more = more
         self._intake = intake
         self._source = intake.progress.source(connection.remote_id)
-        self._maps = LiveMaps(board.tell, self._source)
+        self._maps = LiveMaps(connection.remote_id, board.tell, self._source)
         """Of blobs of which the peer lacks a part."""
         self._shortest = math.inf
         """Of all round trips."""
         self._rate: float | None = None
         """Of one stream."""
+        self._idle_since = 0.0
+        """When there was last something to ask of it that is not left to others (loop time)."""
         self.came_bytes = 0
         """Verified."""
         self._fault: PeatError | None = None
@@ -101,11 +105,11 @@ class LargeBlobs:
     async def fetch(self) -> None:
         """Takes part after part, until there is none that this peer holds."""
         growing = asyncio.create_task(self._grow(), name="add connections")
-        self._board.maps.append(self._maps)
+        self._board.crowd.maps.append(self._maps)
         try:
             await self._serve(self._connection, STREAMS)
         finally:
-            self._board.maps.remove(self._maps)
+            self._board.crowd.maps.remove(self._maps)
             try:
                 await end([growing])
             finally:
@@ -125,14 +129,19 @@ class LargeBlobs:
 
     async def _following(self, connection: Connection) -> tuple[Taken, Passage] | None:
         """A part, and leave to ask for it."""
-        board = self._board
+        board, clock = self._board, asyncio.get_running_loop().time
+        look_at = clock()  # what is slow is taken over when it shows, which is no change
         while True:
             if self._fault is not None:
                 raise self._fault
-            held = self._asked_for if board.is_busy else self._holds
-            if board.may_have(held) and (passage := await self._entered(connection)) is not None:
+            held, is_due = self._held(), clock() >= look_at
+            look_at = clock() + _PATIENCE_SECONDS if is_due else look_at
+            may_have = board.may_have(held, over=is_due)
+            if may_have and (passage := await self._entered(connection)) is not None:
                 try:
-                    taken = await board.take(held, self._rate, passage.most_bytes, peer=connection.remote_id)
+                    taken = await board.take(
+                        held, self._rate, passage.most_bytes, peer=connection.remote_id, over=is_due
+                    )
                 except BaseException:
                     passage.end()
                     raise
@@ -140,12 +149,19 @@ class LargeBlobs:
                     passage.resize(count(taken.ranges) * _CHUNK_WIRE_BYTES)
                     return taken, passage
                 passage.end()
-            if board.is_done or not (board.is_busy or self._maps.is_growing):
+            is_left = board.may_have(self._holds, over=False)
+            if board.is_done or not (board.is_busy or self._maps.is_growing or is_left):
                 return None
-            # What is slow is taken over when it shows, which is no change.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE_SECONDS):
+                async with asyncio.timeout_at(look_at):
                     await board.changed()
+
+    def _held(self) -> Held:
+        """What may be asked of the peer now: what is left to others when there was nothing else for long."""
+        now = asyncio.get_running_loop().time()
+        if self._board.may_have(self._asked_for, over=False):
+            self._idle_since = now
+        return self._asked_for if now - self._idle_since < _LEFT_SECONDS else self._holds
 
     async def _entered(self, connection: Connection) -> Passage | None:
         """Waits for leave, as long as there may be something to take; None when there is not any more."""
@@ -178,13 +194,11 @@ class LargeBlobs:
         return _EVERYTHING if held is None else held
 
     def _asked_for(self, want: Want) -> ChunkRanges:
-        """A peer that has everything is left alone, as long as others are at work, with what partial holders
-        have and bring much faster: it is what nobody else has that it is needed for.
-        """
+        """A peer that has everything is left alone with what others have or will have."""
         held = self._holds(want)
-        if not self._board.spread or want.hash in self._maps or self._rate is None:
+        if not self._board.spread or want.hash in self._maps or want.hash in self._board.readings:
             return held
-        return held - self._board.covered(want, _MUCH_FASTER * STREAMS * self._rate)
+        return held - self._board.crowd.left_to_others(want, self._maps)
 
     async def _fetch_part(self, connection: Connection, taken: Taken, passage: Passage, pace: Pace) -> None:
         clock = asyncio.get_running_loop().time
@@ -241,6 +255,8 @@ class LargeBlobs:
             group.create_task(self._shrink(extra), name="end connections")
             best, is_filled, is_trickle = 0.0, True, False
             if self._round_trip() < _VERY_LONG_SECONDS:
+                if self._board.spread and not self._is_long():
+                    await asyncio.sleep(_MEETING_SECONDS)
                 wire = self._intake.progress.wire_bytes
                 while self._intake.progress.wire_bytes - wire < _FIRST_BYTES:  # noqa: ASYNC110
                     await asyncio.sleep(_FIRST_LOOK_SECONDS)
@@ -286,7 +302,7 @@ class LargeBlobs:
         """Or lossy. A queue that we fill ourselves makes no path long, nor do packets that it drops, which
         they do where many send at once.
         """
-        is_lossy = self._connection.stats().lost_packets > 0 and len(self._board.maps) <= FEW_PEERS
+        is_lossy = self._connection.stats().lost_packets > 0 and len(self._board.crowd) <= FEW_PEERS
         return self._round_trip() >= LONG_SECONDS or is_lossy
 
     def _is_full(self) -> bool:

@@ -5,15 +5,16 @@ only where it may be asked: content proves itself, and a claim that turns out fa
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import reduce
 from operator import or_
 
 from peat_sidecar.errors import IntegrityError, PeatError
-from peat_sidecar.ids import BlobHash
+from peat_sidecar.ids import BlobHash, EndpointId
 from peat_sidecar.net import Connection, Stream, StreamEnded, StreamReset
-from peat_sidecar.ranges import CHUNK_SIZE, GROUP_SIZE, ChunkRanges
+from peat_sidecar.ranges import GROUP_SIZE, ChunkRanges
 from peat_sidecar.transfer.sharing import end
 from peat_sidecar.transfer.source_progress import SourceProgress
 from peat_sidecar.transfer.wants import Want
@@ -39,12 +40,14 @@ _GIVEN_UP = 0
 class LiveMaps:
     """Of one peer. `changed` is called when it holds more."""
 
-    def __init__(self, changed: Callable[[], None], source: SourceProgress) -> None:
+    def __init__(self, peer: EndpointId, changed: Callable[[], None], source: SourceProgress) -> None:
+        self.peer = peer
         self._changed = changed
         self._source = source
         self._held: dict[BlobHash, ChunkRanges] = {}
         self._following: dict[BlobHash, asyncio.Task[None]] = {}
         self._news_at: float | None = None
+        self._heard_at = -math.inf
 
     @property
     def is_growing(self) -> bool:
@@ -53,9 +56,14 @@ class LiveMaps:
             return False
         return asyncio.get_running_loop().time() - self._news_at < NEWS_SECONDS
 
-    def chunks_per_second(self) -> float:
+    @property
+    def is_getting(self) -> bool:
+        """Whether the peer is at it itself: it has got more of late, or it was asked only just now."""
+        return asyncio.get_running_loop().time() - self._heard_at < NEWS_SECONDS
+
+    def bytes_per_second(self) -> float:
         """What the peer has brought of late."""
-        return self._source.bytes_per_second / CHUNK_SIZE
+        return self._source.bytes_per_second
 
     def __contains__(self, blob: BlobHash) -> bool:
         """Whether it has said what it holds of that blob."""
@@ -149,6 +157,9 @@ class LiveMaps:
         while len(news) > 1:  # pairwise: items are small and what is held may have many pieces
             news = [reduce(or_, news[at : at + 2]) for at in range(0, len(news), 2)]
         self._held[want.hash] |= news[0]
-        if self._held[want.hash] != before and not is_new:
-            self._news_at = asyncio.get_running_loop().time()
+        has_more, now = self._held[want.hash] != before, asyncio.get_running_loop().time()
+        if is_new or has_more:
+            self._heard_at = now
+        if has_more and not is_new:
+            self._news_at = now
             self._changed()

@@ -1,7 +1,7 @@
 """The answer to Observe: what is here of a blob now, and each time more comes, until the peer has enough.
 
 It needs no polling: the store tells of new chunks from whatever thread brought them. Much news at once
-becomes one item, at most ten a second.
+becomes one item, at most two a second.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from peat_sidecar.store import Store
 from peat_sidecar.transfer.answering import Clears
 from peat_sidecar.wire import ObserveItem, encode_observe_item
 
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.5
 _BOUNDARIES_PER_ITEM = 40_000
 """At most ten bytes each: well under the megabyte that getters take."""
 

@@ -37,6 +37,11 @@ class Tries:
         self._pool = pool
         self._patience = patience
 
+    @property
+    def own(self) -> EndpointId:
+        """What peers know this node by."""
+        return self._pool.id
+
     async def one(
         self,
         peer: PeerAddress,

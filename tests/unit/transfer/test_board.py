@@ -14,6 +14,7 @@ from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import PartialBlob, Store
 from peat_sidecar.transfer.board import OPEN_BLOBS, Board
 from peat_sidecar.transfer.coming import Taken
+from peat_sidecar.transfer.division import count
 from peat_sidecar.transfer.progress import Progress
 from peat_sidecar.transfer.wants import Want
 from tests.support.nodes import bounded
@@ -151,3 +152,28 @@ async def test_waiting_in_vain_leaves_nothing(store: Store) -> None:
             async with asyncio.timeout(0.001):
                 await board.changed()
     assert not board._waiting
+
+
+async def test_little_is_asked_for_until_it_is_known_who_else_gets_it(store: Store) -> None:
+    """What several claim of a seed at once comes from it several times."""
+    data = real_bytes(4 << 20)
+    want, sizes = Want(tree_of(data)[0], len(data), None), []
+    for spread in (False, True):
+        board = Board(store, [want], Progress(), spread=spread)
+        taken = await board.take(lambda _: EVERYTHING, 1024.0)
+        assert taken is not None
+        sizes.append(count(taken.ranges))
+        await board.settle(taken)
+        await board.close()
+    assert sizes == [4096, 256]
+
+
+async def test_what_others_are_at_is_left_to_them_unless_it_is_time_to_look(store: Store) -> None:
+    board = Board(store, [want_of(0)], Progress())
+    slow = await board.take(lambda _: EVERYTHING, 16.0)
+    while await board.take(lambda _: EVERYTHING, 16.0, over=False):
+        pass
+    assert slow is not None
+    assert not board.may_have(lambda _: EVERYTHING, over=False)
+    assert await board.take(lambda _: EVERYTHING, 1e9) is not None
+    await board.close()

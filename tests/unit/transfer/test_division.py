@@ -210,6 +210,22 @@ def test_maps_that_alternate_do_not_cut_parts_to_pieces() -> None:
     assert count(part.left) >= 128
 
 
+def test_where_others_get_it_too_a_part_goes_over_gaps() -> None:
+    """They hold pieces here and there: one request each would be mostly round trips."""
+    held = ChunkRanges.from_boundaries(range(0, 1024, GROUP_CHUNKS))  # every other group
+    part = division(1024).take(held, 64.0, 4.0, 0.0, maps=[held])
+    assert part is not None
+    assert count(part.left) == 256
+    assert not part.left - held
+
+
+def test_how_little_a_peer_holds_does_not_make_its_parts_smaller_still() -> None:
+    held = ChunkRanges.of(0, 256)
+    part = division(4096).take(held, 64.0, 4.0, 0.0, maps=[held], takers=8)
+    assert part is not None
+    assert part.left == held
+
+
 @given(st.lists(st.sets(st.integers(0, 20)), max_size=5))
 def test_rarest_is_what_counting_says(sets: list[set[int]]) -> None:
     maps = [_set_of(each) for each in sets]

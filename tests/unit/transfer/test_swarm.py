@@ -67,6 +67,35 @@ async def test_getters_that_begin_together_feed_each_other(tmp_path: Path) -> No
         assert all(content(node.store, blob) == DATA for node in getters)
 
 
+async def test_partial_holders_are_enough_where_together_they_have_everything(tmp_path: Path) -> None:
+    async with several(tmp_path, 2) as made:
+        blob, pairs = tree_of(DATA)
+        for node, half in zip(
+            made.providers, (ChunkRanges.of(0, HALF), ChunkRanges.of(HALF, None)), strict=True
+        ):
+            with node.store.partial(blob, len(DATA)) as partial:
+                for piece in verified_pieces(DATA, pairs, half):
+                    partial.write(piece)
+        sources = Sources([each.address for each in made.providers], spread=True)
+        await bounded(made.getter.getter.fetch_blob(blob, sources, Progress()))
+        assert content(made.getter.store, blob) == DATA
+        assert sum(map(made.sent_by, made.providers)) < len(DATA) * 1.2
+
+
+async def test_one_that_gets_nothing_more_is_not_waited_for(tmp_path: Path) -> None:
+    """What its share of the seed would be is taken by others in the end."""
+    async with several(tmp_path, 2) as made:
+        seed, stuck = made.providers
+        blob, pairs = tree_of(DATA)
+        put([seed])
+        with stuck.store.partial(blob, len(DATA)) as partial:
+            for piece in verified_pieces(DATA, pairs, ChunkRanges.of(0, 1024)):
+                partial.write(piece)
+        sources = Sources([seed.address, stuck.address], spread=True)
+        await bounded(made.getter.getter.fetch_blob(blob, sources, Progress()))
+        assert content(made.getter.store, blob) == DATA
+
+
 @pytest.mark.parametrize("how", ["false", "flood", "end"])
 async def test_one_whose_map_is_worth_nothing_does_not_harm_the_others(tmp_path: Path, how: str) -> None:
     async with several(tmp_path, 1) as made:
