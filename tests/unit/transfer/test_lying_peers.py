@@ -126,8 +126,8 @@ def changed(at: Callable[[bytearray], int]) -> Reply:
     [
         pytest.param(lambda answer: 8, 0, id="the first parent"),
         pytest.param(lambda answer: 100, 0, id="a later parent"),
-        pytest.param(lambda answer: len(answer) // 2, 64 << 10, id="data in the middle"),
-        pytest.param(lambda answer: len(answer) - 1, 128 << 10, id="the last byte"),
+        pytest.param(lambda answer: len(answer) // 2, 16 << 10, id="data in the middle"),
+        pytest.param(lambda answer: len(answer) - 1, 16 << 10, id="the last byte"),
     ],
 )
 async def test_wrong_bytes_name_the_peer_and_are_not_kept(

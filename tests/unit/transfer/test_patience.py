@@ -132,7 +132,7 @@ def test_runs_follow_the_rate() -> None:
     for _ in range(10):
         pace.took(0.001)
     assert pace.run_chunks == 1024
-    pace.took(0.09)
+    pace.took(0.03)
     assert pace.run_chunks == 1024
     for _ in range(10):
         pace.took(2)
