@@ -297,6 +297,21 @@ async def test_one_refused_repository_is_no_failure_of_others(odd: OddRegistry, 
         assert len(odd.seen) == asked
 
 
+async def test_a_tag_that_moved_stays_there_while_old_layers_are_read(
+    odd: OddRegistry, tmp_path: Path
+) -> None:
+    old = publish(odd, LAYER)
+    layer = blobs_of(odd)[-1]
+    async with mirror(tmp_path, odd, is_first=True) as made:
+        assert (await made.get("app/manifests/v1")).status_code == 200
+        new = publish(odd, OTHER)
+        await made.pull()
+        await made.listed(REFERENCE)
+        assert (await made.get(f"app/blobs/{layer}")).content == LAYER
+        await made.listed(f"{NAME}/app@{old}")
+        assert str(made.store.roots()[REFERENCE].digest) == new
+
+
 async def test_names_without_a_registry_are_looked_for_in_the_default_one(
     odd: OddRegistry, tmp_path: Path
 ) -> None:
