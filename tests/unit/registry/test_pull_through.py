@@ -297,6 +297,29 @@ async def test_one_refused_repository_is_no_failure_of_others(odd: OddRegistry, 
         assert len(odd.seen) == asked
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b'{"schemaVersion": 1, "name": "old"}'), (200, b"[" + b" " * (5 << 20)), (400, b""), (416, b"")],
+)
+async def test_an_answer_that_cannot_be_used_is_no_failure_of_other_repositories(
+    odd: OddRegistry, tmp_path: Path, status: int, body: bytes
+) -> None:
+    publish(odd, LAYER)
+    reply = Reply(status, {"Content-Type": "application/json"}, body)
+    odd.rules.append(lambda each: reply if "/odd/" in each.path else None)
+    async with mirror(tmp_path, odd) as made:
+        assert (await made.get("odd/manifests/v1")).status_code == 503
+        assert not made.upstream.is_failing
+        assert (await made.get("app/manifests/v1")).status_code == 200
+
+
+async def test_a_portal_in_between_is_a_failure_of_all(odd: OddRegistry, tmp_path: Path) -> None:
+    odd.rules.append(lambda each: failing("html"))
+    async with mirror(tmp_path, odd) as made:
+        assert (await made.get("app/manifests/v1")).status_code == 503
+        assert made.upstream.is_failing
+
+
 async def test_a_tag_that_moved_stays_there_while_old_layers_are_read(
     odd: OddRegistry, tmp_path: Path
 ) -> None:
