@@ -133,14 +133,19 @@ class OnDemand:
         return max(found, key=lambda each: _place(asked, each.offer.collection))
 
     def _look(self, repository: str, digest: Digest) -> tuple[list[_Found], list[Offer]]:
-        """Packages that hold it, and those of which it cannot be told yet."""
+        """Packages that hold it, and those of which it cannot be told yet; a bad one hides no other."""
         found: list[_Found] = []
         unknown: list[Offer] = []
         for offer in self._known.of(repository):
-            documents = self._documents.find(offer)
+            if self._offers.is_false(offer):
+                continue
+            try:
+                documents = self._documents.find(offer)
+            except PeatError:
+                continue
             if documents is None:
                 unknown.append(offer)
-            elif digest in documents.hashes:
+            elif digest in documents.blobs:
                 found.append(_Found(offer, documents))
         return found, unknown
 
@@ -149,7 +154,7 @@ class OnDemand:
         brought = [self._within(self._documents.bring(each), each) for each in unknown]
         results = await asyncio.gather(*brought, return_exceptions=True)
         for offer, result in zip(unknown, results, strict=True):
-            if isinstance(result, PackageDocuments) and digest in result.hashes:
+            if isinstance(result, PackageDocuments) and digest in result.blobs:
                 return _Found(offer, result)
         for error in results:
             if isinstance(error, BaseException):

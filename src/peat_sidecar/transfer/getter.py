@@ -80,6 +80,8 @@ class Getter:
         """One blob. `NotFound` when the peer lacks it, `IntegrityError` when its bytes are not what is
         expected.
         """
+        if self._clearance is not None:
+            self._clearance.fetching_alone(blob_hash)
         info = await asyncio.to_thread(self._store.find, blob_hash)
         size, is_proven = (info.size, True) if info is not None and info.complete else (0, False)
         sources = _sources(peers)
