@@ -164,6 +164,22 @@ async def test_what_cannot_be_reached(tmp_path: Path) -> None:
             assert (await there.get(f"{REPOSITORY}/blobs/{package.blobs[1]}")).status_code == 503
 
 
+async def test_who_was_waited_for_in_vain_is_waited_for_again_when_back(tmp_path: Path) -> None:
+    """A client asks for many blobs: each of them would cost the whole wait."""
+    async with mesh(tmp_path) as made:
+        a, b, package = await two(made, [layer(1)])
+        made.unlink(a, b)
+        async with endpoint_of(b, wait_seconds=0.2) as there:
+            path = f"{REPOSITORY}/blobs/{package.blobs[1]}"
+            first, second = await there.get(path), await there.get(path)
+            assert (first.status_code, second.status_code) == (503, 503)
+            assert "a moment ago" not in first.json()["errors"][0]["message"]
+            assert "a moment ago" in second.json()["errors"][0]["message"]
+            made.link(a, b)
+            await until(lambda: any(each.connected for each in b.p.providers.holders(package.collection)))
+            assert (await there.get(path)).status_code == 200
+
+
 async def test_many_clients_share_one_fetch(tmp_path: Path) -> None:
     data = real_bytes(4 * MIB, 0)
     async with mesh(tmp_path) as made:
