@@ -302,7 +302,7 @@ class Store(Holdings):
         row = self._shelf.find(hash)
         if row is None:
             raise NotFound(f"blob {hash} is not complete in the store; fetch or import it first")
-        fd = self._shelf.open(row)
+        row, fd = self._shelf.open(row)
         try:
             way = exporting.export_file(self._shelf.disk, fd, row.size, directory_fd, name, link=link)
             self._shelf.require_unchanged(row, fd)
@@ -375,11 +375,12 @@ class Store(Holdings):
 
     def _complete_reader(self, row: BlobRow) -> BlobReader:
         shelf = self._shelf
+        row, data = shelf.open(row)
         check = (lambda fd: shelf.require_unchanged(row, fd)) if row.linked else None
         return BlobReader(
             shelf,
             row.hash,
-            shelf.open(row),
+            data,
             open_tree=lambda: shelf.disk.open(shelf.layout.tree(row.hash)),
             size=lambda: row.size,
             have=ChunkRanges.all,
