@@ -258,14 +258,27 @@ class Store(Holdings):
         expected: Digest | None = None,
         media_type: str | None = None,
         link: bool = False,
+        keep: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> BlobInfo:
         """Takes a file in, by reflink where the disk can, else by copy, or with `link` by sharing the file.
 
-        `progress` is called with the bytes done. SourceError when the file changes meanwhile.
+        With `keep` it stays by itself, until somebody deletes it. `progress` is called with the bytes done.
+        SourceError when the file changes meanwhile.
         """
-        options = {"expected": expected, "media_type": media_type, "link": link, "progress": progress}
-        return importing.import_file(self._shelf, fd, **options)  # type: ignore[arg-type]
+        with ExitStack() as held:
+            info = importing.import_file(
+                self._shelf,
+                fd,
+                expected=expected,
+                media_type=media_type,
+                link=link,
+                progress=progress,
+                proven=lambda names: held.enter_context(self.hold([names.hash])),
+            )
+            if keep:
+                self.kept.add(info.proven_digest)
+        return info
 
     def partial(
         self,
