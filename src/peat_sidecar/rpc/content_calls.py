@@ -26,7 +26,7 @@ from peat_sidecar.rpc.messages import (
 )
 from peat_sidecar.rpc.parts import Parts
 from peat_sidecar.rpc.places import list_packages, open_file, open_parent, open_source, open_target
-from peat_sidecar.store import BlobInfo, StoredPackage
+from peat_sidecar.store import StoredPackage
 from peat_sidecar.transfer import Outcome, Progress, Transfer, TransferKind, Work, import_all
 from peat_sidecar.wire import Ticket
 
@@ -73,8 +73,7 @@ class ContentCalls:
             if not request.approved:
                 progress.approve_above = self._parts.limiter.limits.budgets.approve_above
             if not is_package:
-                blob = await getter.fetch_blob(wanted, peer, progress, expected=expected)
-                return await self._keep(blob)
+                return await self._fetch_kept(wanted, peer, progress, expected)
             package = await getter.fetch_package(wanted, peer, progress, list_as=list_as, expected=expected)
             return Outcome(package=package, foreign=tuple(progress.foreign))
 
@@ -119,7 +118,7 @@ class ContentCalls:
                 blob = await importer.import_file(
                     file.fileno(), progress, expected=expected, media_type=media_type, link=link
                 )
-                return await self._keep(blob)
+                return Outcome(blob=blob)
             finally:
                 file.close()
 
@@ -129,11 +128,6 @@ class ContentCalls:
         except BaseException:
             file.close()
             raise
-
-    async def _keep(self, blob: BlobInfo) -> Outcome:
-        """A blob that was asked for by itself stays until somebody deletes it."""
-        await asyncio.to_thread(self._parts.store.kept.add, blob.proven_digest)
-        return Outcome(blob=blob)
 
     async def _import_package(self, request: pb.ImportBlobRequest, place: str, name: str) -> Transfer:
         _refuse_fields_of_a_file(request)
@@ -194,6 +188,16 @@ class ContentCalls:
         named = PeerAddress(ticket.endpoint_id, ticket.addresses)
         peer = peers.resolve(request.peer or str(named))
         return ticket.hash, ticket.is_sequence, peer
+
+    async def _fetch_kept(
+        self, wanted: BlobHash, peer: PeerAddress, progress: Progress, expected: Digest | None
+    ) -> Outcome:
+        """A blob that is asked for by itself stays until somebody deletes it."""
+        store = self._parts.store
+        with store.hold([wanted]):
+            blob = await self._parts.getter.fetch_blob(wanted, peer, progress, expected=expected)
+            await asyncio.to_thread(store.kept.add, blob.proven_digest)
+        return Outcome(blob=blob)
 
     # ---- export
 

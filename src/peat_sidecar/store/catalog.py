@@ -213,7 +213,7 @@ class Catalog:
             return b""
 
     def _read(self, row: BlobRow, limit: int | None = None) -> bytes:
-        fd = self._shelf.open(row)
+        row, fd = self._shelf.open(row)
         try:
             with translated(self._shelf.layout.blob(row.sha256)):
                 return self._shelf.disk.read(fd, row.size if limit is None else limit, 0)

@@ -11,7 +11,7 @@ from pathlib import Path
 from peat_sidecar.errors import Refused, SourceError
 from peat_sidecar.ids import Digest
 from peat_sidecar.store.failures import translated
-from peat_sidecar.store.hashing import PIECE_BYTES
+from peat_sidecar.store.hashing import PIECE_BYTES, Names
 from peat_sidecar.store.incoming import Incoming
 from peat_sidecar.store.layout import path_of
 from peat_sidecar.store.records import BlobInfo
@@ -45,8 +45,11 @@ def import_file(
     media_type: str | None = None,
     link: bool = False,
     progress: Callable[[int], None] | None = None,
+    proven: Callable[[Names], object],
 ) -> BlobInfo:
-    """`progress` gets the bytes done so far. The descriptor stays open and its position is not used."""
+    """`progress` gets the bytes done so far; `proven` is called before it is published. The descriptor stays
+    open and its position is not used.
+    """
     with translated(path_of(fd)):
         look = _Look.at(fd)
     path = shelf.layout.temporary("data")
@@ -63,6 +66,7 @@ def import_file(
             names = incoming.prove()
             if _Look.at(fd) != look:
                 raise SourceError(f"{path_of(fd)} was changed while it was read; import it again")
+            proven(names)
             return incoming.publish(names, media_type, linked=way == "link")
         except BaseException:
             incoming.drop()

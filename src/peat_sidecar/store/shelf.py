@@ -60,25 +60,33 @@ class Shelf:
     def find(self, name: BlobHash | Digest) -> BlobRow | None:
         return self.index.find(name)
 
-    def open(self, row: BlobRow) -> int:
-        """A descriptor of the data; NotFound when the file is gone, IntegrityError when it has changed."""
-        path = self.layout.blob(row.sha256)
-        try:
-            with translated(path):
-                try:
-                    fd = self.disk.open(path)
-                except FileNotFoundError:
-                    raise NotFound(
-                        f"the file of blob {row.sha256} is gone; import or fetch it again"
-                    ) from None
+    def open(self, row: BlobRow) -> tuple[BlobRow, int]:
+        """A descriptor of the data, and the blob's row, which may have been replaced since `row` was read.
+
+        NotFound when the file is gone, IntegrityError when it has changed; the blob is dropped then.
+        """
+        with suppress(NotFound, IntegrityError):
+            return row, self._open(row)
+        with self.naming:  # what somebody was publishing meanwhile is whole by now
+            row = self.index.find(row.hash) or row
             try:
-                self.require_unchanged(row, fd)
-            except BaseException:
-                self.disk.close(fd)
+                return row, self._open(row)
+            except (NotFound, IntegrityError):
+                self.set_aside(row)
+                self.drop(row)
                 raise
-        except (NotFound, IntegrityError):
-            self.set_aside(row)
-            self.drop(row)
+
+    def _open(self, row: BlobRow) -> int:
+        path = self.layout.blob(row.sha256)
+        with translated(path):
+            try:
+                fd = self.disk.open(path)
+            except FileNotFoundError:
+                raise NotFound(f"the file of blob {row.sha256} is gone; import or fetch it again") from None
+        try:
+            self.require_unchanged(row, fd)
+        except BaseException:
+            self.disk.close(fd)
             raise
         return fd
 

@@ -258,14 +258,27 @@ class Store(Holdings):
         expected: Digest | None = None,
         media_type: str | None = None,
         link: bool = False,
+        keep: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> BlobInfo:
         """Takes a file in, by reflink where the disk can, else by copy, or with `link` by sharing the file.
 
-        `progress` is called with the bytes done. SourceError when the file changes meanwhile.
+        With `keep` it stays by itself, until somebody deletes it. `progress` is called with the bytes done.
+        SourceError when the file changes meanwhile.
         """
-        options = {"expected": expected, "media_type": media_type, "link": link, "progress": progress}
-        return importing.import_file(self._shelf, fd, **options)  # type: ignore[arg-type]
+        with ExitStack() as held:
+            info = importing.import_file(
+                self._shelf,
+                fd,
+                expected=expected,
+                media_type=media_type,
+                link=link,
+                progress=progress,
+                proven=lambda names: held.enter_context(self.hold([names.hash])),
+            )
+            if keep:
+                self.kept.add(info.proven_digest)
+        return info
 
     def partial(
         self,
@@ -302,7 +315,7 @@ class Store(Holdings):
         row = self._shelf.find(hash)
         if row is None:
             raise NotFound(f"blob {hash} is not complete in the store; fetch or import it first")
-        fd = self._shelf.open(row)
+        row, fd = self._shelf.open(row)
         try:
             way = exporting.export_file(self._shelf.disk, fd, row.size, directory_fd, name, link=link)
             self._shelf.require_unchanged(row, fd)
@@ -386,11 +399,12 @@ class Store(Holdings):
 
     def _complete_reader(self, row: BlobRow) -> BlobReader:
         shelf = self._shelf
+        row, data = shelf.open(row)
         check = (lambda fd: shelf.require_unchanged(row, fd)) if row.linked else None
         return BlobReader(
             shelf,
             row.hash,
-            shelf.open(row),
+            data,
             open_tree=lambda: shelf.disk.open(shelf.layout.tree(row.hash)),
             size=lambda: row.size,
             have=ChunkRanges.all,

@@ -38,7 +38,7 @@ class Verdict(Enum):
 def verify(shelf: Shelf, row: BlobRow, progress: Progress) -> Verdict:
     """Blocks for as long as it takes to read it."""
     try:
-        fd = shelf.open(row)
+        row, fd = shelf.open(row)
     except IntegrityError:
         return Verdict.DAMAGED
     except NotFound:

@@ -57,10 +57,12 @@ class Importer:
     async def import_file(
         self, fd: int, progress: Progress, *, expected: Digest | None, media_type: str | None, link: bool
     ) -> BlobInfo:
-        """One file as one blob. The descriptor stays the caller's, and open until this ends."""
+        """One file as one blob, which stays until somebody deletes it. The descriptor stays the caller's, and
+        open until this ends.
+        """
         size = os.fstat(fd).st_size
         progress.total_bytes, progress.total_blobs = size, 1
-        info = await self._take_file(fd, progress, expected, media_type, link=link)
+        info = await self._take_file(fd, progress, expected, media_type, link=link, keep=True)
         progress.done_blobs += 1
         return info
 
@@ -180,13 +182,20 @@ class Importer:
                 await self._take_stream(source, blob, progress)
             else:
                 try:
-                    await self._take_file(fd, progress, blob.digest, blob.media_type, link=link)
+                    await self._take_file(fd, progress, blob.digest, blob.media_type, link=link, keep=False)
                 finally:
                     os.close(fd)
             progress.done_blobs += 1
 
     async def _take_file(
-        self, fd: int, progress: Progress, expected: Digest | None, media_type: str | None, *, link: bool
+        self,
+        fd: int,
+        progress: Progress,
+        expected: Digest | None,
+        media_type: str | None,
+        *,
+        link: bool,
+        keep: bool,
     ) -> BlobInfo:
         """Runs in a thread, which is told to stop when this is cancelled."""
         loop = asyncio.get_running_loop()
@@ -202,7 +211,7 @@ class Importer:
 
         def work() -> BlobInfo:
             return self._store.import_file(
-                fd, expected=expected, media_type=media_type, link=link, progress=report
+                fd, expected=expected, media_type=media_type, link=link, keep=keep, progress=report
             )
 
         return await opened(work, lambda _: None, stop.set)

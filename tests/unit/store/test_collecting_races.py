@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from peat_sidecar.errors import NotFound
+from peat_sidecar.ids import BlobHash
 from peat_sidecar.store import Store
 from peat_sidecar.transfer import remove_package
 from tests.support.nodes import content, sha256_of
@@ -93,6 +95,16 @@ def test_what_is_put_for_a_package_is_held_until_it_is_listed(tmp_path: Path) ->
         bring(store, "one", LAYERS[0])
         disk.after_sync = None
         _require_whole(store, "one")
+
+
+def test_a_file_that_is_to_stay_is_held_until_it_is_marked(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(LAYERS[0])
+    with Store.open(tmp_path / "store", disk=QuickDisk()) as store, file.open("rb") as opened:
+        store.subscribe(BlobHash(blake3(LAYERS[0]).digest()), lambda size, fresh: _discard_all(store))
+        info = store.import_file(opened.fileno(), keep=True)
+        _discard_all(store)
+        assert content(store, info.hash) == LAYERS[0]
 
 
 def _discard_all(store: Store) -> None:

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,18 @@ class Without(Disk):
         if not self._links:
             raise OSError(errno.EXDEV, "another file system")
         super().link_open_file(fd, target)
+
+
+class Overtaken(Without):
+    """Does something before the next blob is opened."""
+
+    overtake: Callable[[], object] | None = None
+
+    def open(self, path: Path, *, create: bool = False, write: bool = False) -> int:
+        overtake, self.overtake = self.overtake, None
+        if overtake is not None:
+            overtake()
+        return super().open(path, create=create, write=write)
 
 
 @pytest.fixture
@@ -196,3 +208,18 @@ def test_failed_export_leaves_the_old_file(store: Store, folder: int, tmp_path: 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["file"]
     with pytest.raises(NotFound):
         store.export_file(BlobHash(bytes(32)), folder, "file")
+
+
+def test_a_reader_leaves_what_was_published_while_it_opened(data_dir: Path, source: Path) -> None:
+    """It had found the row of the link; the copy has its name by the time it looks at the file."""
+    right = source.read_bytes()
+    disk = Overtaken(links=True)
+    with Store.open(data_dir, disk=disk) as store:
+        info = take(store, source)
+        disk.overtake = lambda: store.put(right)
+        assert content(store, info.hash) == right
+        found = store.find(info.hash)
+        assert found is not None
+        assert not found.linked
+        source.write_bytes(b"gone")
+        assert content(store, info.hash) == right
