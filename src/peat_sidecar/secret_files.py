@@ -29,14 +29,25 @@ def read_secret(path: Path, what: str, remedy: str, limit: int) -> bytes:
         raise ConfigError(f"{what} {path} cannot be read: {error.strerror}") from None
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
+def write_whole(
+    path: Path,
+    content: bytes,
+    *,
+    mode: int = 0o644,
+    like: os.stat_result | None = None,
+    replace: bool = True,
+) -> None:
     """Complete or not at all, also when the machine stops. Without `replace` a file that is there stays.
-    Raises `OSError`.
+    `like`: whose owner and mode it gets instead. Raises `OSError`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    private = 0o600 if like is not None else mode
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, private)
     try:
         with open(descriptor, "wb") as file:
+            if like is not None:
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
             file.write(content)
             file.flush()
             os.fsync(descriptor)

@@ -200,6 +200,7 @@ class MeshNode:
             store,
             state,
             trust,
+            providers,
             pins=pins,
             quota=Quota(self.quota_bytes),
             tags=rules,

@@ -66,14 +66,14 @@ class OpenPeers(Peers):
 
 
 async def start_node(
-    store: Store, made: Network, *, stall_seconds: float = 5.0, share: Sequence[str] = ()
+    store: Store, made: Network, *, stall_seconds: float = 5.0, share: Sequence[str] | None = None
 ) -> Node:
     peers = OpenPeers()
     endpoint = await made.endpoint(stall_seconds=stall_seconds)
     pool = Pool(endpoint)
     shaper = Shaper()
-    clearance = Clearance(store, share)
-    provider = Provider(store, shaper, clearance.clears)
+    clearance = Clearance(store, share) if share is not None else None
+    provider = Provider(store, shaper, clearance.clears) if clearance is not None else Provider(store, shaper)
     getter = Getter(store, pool, patience=hasty, shaper=shaper, clearance=clearance)
     serving = asyncio.create_task(peers.run(endpoint, pool, provider))
     return Node(store, endpoint, pool, provider, getter, peers, shaper, serving)
@@ -81,13 +81,15 @@ async def start_node(
 
 @contextlib.asynccontextmanager
 async def two_nodes(
-    directory: Path, kind: str = "memory", *, stall_seconds: float = 5.0, share: Sequence[str] = ()
+    directory: Path, kind: str = "memory", *, stall_seconds: float = 5.0, share: Sequence[str] | None = None
 ) -> AsyncIterator[tuple[Node, Node, Network]]:
-    """A providing node, which shares what it is told to, and a getting one."""
+    """A providing node, which shares what it is told to (without that, all), and a getting one."""
     async with network(kind) as made:
         with Store.open(directory / "provider") as one, Store.open(directory / "getter") as other:
             provider = await start_node(one, made, stall_seconds=stall_seconds, share=share)
-            getter = await start_node(other, made, stall_seconds=stall_seconds)
+            getter = await start_node(
+                other, made, stall_seconds=stall_seconds, share=() if share is not None else None
+            )
             try:
                 yield provider, getter, made
             finally:

@@ -267,6 +267,7 @@ class Mesh:
             store,
             state,
             ground.trust,
+            self.providers,
             pins=self.pins,
             quota=quota_of(settings),
             tags=rules,

@@ -55,7 +55,7 @@ def gc(
         bool, typer.Option("--all", help="Also what is not old: it may be of an import that broke off.")
     ] = False,
 ) -> None:
-    """Deletes blobs that nothing needs, and parts that nobody goes on with.
+    """Deletes blobs that nothing needs, and parts that nobody goes on with, of fetches and of imports.
 
     Without --all only blobs of more than a day, and parts of more than a week; the daemon does that
     by itself every hour.

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from peat_sidecar.client_config.files import aside_of, put, read
+from peat_sidecar.client_config.files import aside_of, put, put_back, read, set_aside
 from peat_sidecar.client_config.mirror import Mirror
 from peat_sidecar.errors import ConfigError
 
@@ -34,7 +34,7 @@ class Docker:
             if before == text:
                 return []
             if before is not None and not aside_of(path).exists():
-                put(aside_of(path), before)
+                set_aside(path, before)
             put(path, text)
             return [path]
         return []
@@ -48,7 +48,7 @@ class Docker:
             return []
         try:
             if now == _merged(path, before, mirror.endpoint):
-                path.unlink() if before is None else aside.rename(path)
+                put_back(path)
             else:
                 put(path, _without(path, now, mirror.endpoint))
                 aside.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Files of clients: ours carry a mark, those of others are set aside and put back."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,11 +35,14 @@ def read(path: Path) -> str | None:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; run this as root?") from None
 
 
-def put(path: Path, text: str) -> None:
-    """Writes a file whole; `ConfigError` when it cannot be."""
+def put(path: Path, text: str, *, like: Path | None = None) -> None:
+    """Writes a file whole, where a link leads to; `ConfigError` when it cannot be. Owner and mode are those
+    of the file that is there, or of `like`.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
+        place = path.resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, text.encode(), like=_stat(like or place))
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; run this as root?") from None
 
@@ -46,6 +50,21 @@ def put(path: Path, text: str) -> None:
 def aside_of(path: Path) -> Path:
     """Where the file of somebody else is kept meanwhile."""
     return path.with_name(path.name + ASIDE)
+
+
+def set_aside(path: Path, text: str) -> None:
+    """Keeps what is in a file beside it, for the same eyes."""
+    put(aside_of(path), text, like=path)
+
+
+def put_back(path: Path) -> None:
+    """What was set aside, or no file where nothing was. Raises `OSError`."""
+    before = read(aside_of(path))
+    if before is None:
+        path.unlink()
+    else:
+        put(path, before)
+        aside_of(path).unlink()
 
 
 def replace(files: Mapping[Path, str]) -> list[Path]:
@@ -65,7 +84,7 @@ def _replace(path: Path, text: str) -> None:
                 f"{path} is not of peat-sidecar, and neither is {aside_of(path)}, which was set aside"
                 " before; move one of them away"
             )
-        put(aside_of(path), before)
+        set_aside(path, before)
     put(path, text)
 
 
@@ -75,11 +94,7 @@ def take_back(path: Path) -> bool:
     if text is None or not _is_ours(path, text):
         return False
     try:
-        aside = aside_of(path)
-        if aside.exists():
-            aside.rename(path)
-        else:
-            path.unlink()
+        put_back(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be taken away: {error.strerror}; run this as root?") from None
     return True
@@ -89,6 +104,13 @@ def remove_empty(folder: Path) -> None:
     """Takes a folder away in which nothing is left."""
     with suppress(OSError):
         folder.rmdir()
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _is_ours(path: Path, text: str) -> bool:

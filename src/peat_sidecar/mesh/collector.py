@@ -34,6 +34,8 @@ class Garbage:
     """Complete blobs that nothing needs."""
     parts: tuple[BlobInfo, ...]
     """Parts that nobody goes on with."""
+    downloads: tuple[int, ...] = ()
+    """The bytes of each part that was to be imported, and that nobody goes on with."""
 
 
 class Collector:
@@ -82,7 +84,9 @@ class Collector:
             return Garbage((), ())
         orphans = self._store.orphans(ORPHAN_SECONDS if age_seconds is None else age_seconds, wanted)
         parts = self._store.old_parts(PART_SECONDS if age_seconds is None else age_seconds)
-        return Garbage(tuple(orphans), tuple(each for each in parts if each.hash not in wanted))
+        downloads = self._store.old_downloads(PART_SECONDS if age_seconds is None else age_seconds)
+        unwanted = tuple(each for each in parts if each.hash not in wanted)
+        return Garbage(tuple(orphans), unwanted, tuple(downloads))
 
     def collect(self, age_seconds: float | None = None) -> Garbage:
         """Deletes it; each blob is looked at once more in that moment. What was deleted."""
@@ -93,11 +97,14 @@ class Collector:
             with suppress(NotFound, Refused):  # somebody goes on with it, or it is whole by now
                 self._store.delete_part(part.hash)
                 parts.append(part)
-        self._store.expire_downloads(PART_SECONDS if age_seconds is None else age_seconds)
+        downloads: list[int] = []
+        if found.downloads:
+            downloads = self._store.expire_downloads(PART_SECONDS if age_seconds is None else age_seconds)
         orphans = tuple(each for each in found.orphans if self._store.find(each.hash) is None)
-        if orphans or parts:
-            _log.info("what nothing needs is deleted", blobs=len(orphans), parts=len(parts))
-        return Garbage(orphans, tuple(parts))
+        if orphans or parts or downloads:
+            count = len(parts) + len(downloads)
+            _log.info("what nothing needs is deleted", blobs=len(orphans), parts=count)
+        return Garbage(orphans, tuple(parts), tuple(downloads))
 
     def _wanted(self) -> set[BlobHash] | None:
         """Of all that is wanted, as far as it is known; None while the wants were not looked at."""

@@ -25,6 +25,8 @@ from peat_sidecar.transfer import PackageDocuments, Progress, Sources, in_thread
 
 KEPT_LIMIT = 10_000
 """Packages; of more the documents are brought when they are asked for."""
+ROOM_BYTES = 256 << 20
+"""That the disk has to have beyond what is brought ahead of any client."""
 ASKED = 4
 """Holders, at most."""
 FETCH_SECONDS = 60.0
@@ -156,7 +158,8 @@ class KnownDocuments:
 
     def _look_at(self, collections: Sequence[BlobHash]) -> None:
         for each in collections:
-            if len(self._lacking) < KEPT_LIMIT or each in self._lacking:
+            is_known = each in self._lacking or each in self._kept
+            if is_known or len(self._lacking) + len(self._kept) < KEPT_LIMIT:
                 self._lacking[each] = 0.0
         if collections:
             self._wake.set()
@@ -194,6 +197,7 @@ class KnownDocuments:
         holders = await asyncio.to_thread(self._providers.holders, collection)
         if not any(each.connected and each.can_be_asked for each in holders):
             return False
+        await asyncio.to_thread(self._store.require_room, ROOM_BYTES)
         self._kept[collection] = (await self.bring(offer, TransferClass.BULK)).stored_as
         return True
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.ids import BlobHash, Reference
+from peat_sidecar.ids import BlobHash, Digest, Reference
 from peat_sidecar.mesh.offers import PACKAGES, Decides, Offer, offer_of
 from peat_sidecar.records import Change, Document
 
@@ -50,9 +50,9 @@ class KnownPackages:
     def of(self, repository: str) -> list[Offer]:
         """What documents that decide say there is in it, each content once, the newest first."""
         offers = self.all_of(repository)
-        found: dict[BlobHash, Offer] = {}
+        found: dict[tuple[BlobHash, Digest], Offer] = {}
         for each in sorted(offers, key=lambda offer: (bool(offer.origin), -offer.clock, offer.doc_id)):
-            found.setdefault(each.collection, each)
+            found.setdefault((each.collection, each.root), each)
         return list(found.values())
 
     def all_of(self, repository: str) -> list[Offer]:

@@ -22,6 +22,9 @@ from peat_sidecar.store import Store
 from peat_sidecar.transfer import PackageDocuments, in_thread
 
 _ASKED_LIMIT = 1000
+_AMONG = 8
+"""Packages whose documents are brought for one blob that may be theirs, the newest."""
+_SILENT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class OnDemand:
         self._wait_seconds = wait_seconds
         self._asked: dict[BlobHash, None] = {}
         """Packages whose manifests clients have asked for, the last one last."""
+        self._silent_until: dict[BlobHash, float] = {}
+        """Until when nobody is waited for who was waited for in vain."""
 
     async def manifest(self, repository: str, name: str | Digest) -> Descriptor | None:
         """What a tag or digest stands for; its document is in the store then. Of a tag that is here and that
@@ -133,28 +138,60 @@ class OnDemand:
         return max(found, key=lambda each: _place(asked, each.offer.collection))
 
     def _look(self, repository: str, digest: Digest) -> tuple[list[_Found], list[Offer]]:
-        """Packages that hold it, and those of which it cannot be told yet."""
+        """Packages that hold it, and those of which it cannot be told yet; a bad one hides no other."""
         found: list[_Found] = []
         unknown: list[Offer] = []
         for offer in self._known.of(repository):
-            documents = self._documents.find(offer)
+            if self._offers.is_false(offer):
+                continue
+            try:
+                documents = self._documents.find(offer)
+            except PeatError:
+                continue
             if documents is None:
                 unknown.append(offer)
-            elif digest in documents.hashes:
+            elif digest in documents.blobs:
                 found.append(_Found(offer, documents))
         return found, unknown
 
     async def _find_among(self, unknown: list[Offer], digest: Digest) -> _Found | None:
-        """Those whose documents have to be brought first."""
-        brought = [self._within(self._documents.bring(each), each) for each in unknown]
-        results = await asyncio.gather(*brought, return_exceptions=True)
-        for offer, result in zip(unknown, results, strict=True):
-            if isinstance(result, PackageDocuments) and digest in result.hashes:
-                return _Found(offer, result)
-        for error in results:
-            if isinstance(error, BaseException):
-                raise error
+        """Those whose documents have to be brought first; the first that comes with it is it."""
+        tasks = [asyncio.create_task(self._brought(each)) for each in unknown[:_AMONG]]
+        unavailable: PeerUnavailable | None = None
+        try:
+            for coming in asyncio.as_completed(tasks):
+                try:
+                    found = await coming
+                except PeerUnavailable as error:
+                    unavailable = error
+                    continue
+                if digest in found.documents.blobs:
+                    return found
+        finally:
+            for task in tasks:
+                task.cancel()
+        if unavailable is not None:
+            raise unavailable
         return None
+
+    async def _brought(self, offer: Offer) -> _Found:
+        """`PeerUnavailable` at once where nobody brought them a moment ago and nobody who has them has come
+        since: a client asks for many blobs, one after another.
+        """
+        clock = asyncio.get_running_loop().time
+        if clock() < self._silent_until.get(offer.collection, 0.0):
+            holders = await in_thread(self._providers.holders, offer.collection)
+            if not any(each.connected and each.can_be_asked for each in holders):
+                raise PeerUnavailable(f"nobody who has {offer.reference} could be reached a moment ago")
+        try:
+            documents = await self._within(self._documents.bring(offer), offer)
+        except PeerUnavailable:
+            self._silent_until[offer.collection] = clock() + _SILENT_SECONDS
+            if len(self._silent_until) > _ASKED_LIMIT:
+                del self._silent_until[next(iter(self._silent_until))]
+            raise
+        self._silent_until.pop(offer.collection, None)
+        return _Found(offer, documents)
 
     async def _within(self, bringing: Awaitable[PackageDocuments], offer: Offer) -> PackageDocuments:
         seconds = self._wait_seconds()

@@ -5,8 +5,8 @@ turned down by a person, stays out until the policy or what the formation says o
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.mesh.offers import Offer
@@ -46,6 +46,8 @@ class Held:
     """It may be taken out for room."""
     used_at: float = 0.0
     """Unix seconds."""
+    in_use: bool = False
+    """It is handed out just now, and goes later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Ranked:
     """Packages that a rule fits and that have no room."""
     out: int = 0
     """Packages that a rule fits and that were taken out."""
+    is_short: bool = False
+    """What is in use keeps the room from being made."""
 
 
 def newest(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -87,11 +91,28 @@ def ranked(
     quota_bytes: int,
     *,
     beside_bytes: int = 0,
+    is_elsewhere: Callable[[BlobHash], bool] = lambda _: True,
 ) -> Ranked:
     """`quota_bytes` 0: no bound. What may not go counts first, and what is kept or comes `beside` these
     packages; then what policy wants; what else is here stays as long as there is room. Blobs that several
-    packages share count once.
+    packages share count once. What would go is asked for elsewhere, and may not go when it is not there.
     """
+    latest, here = newest(candidates), dict(held)
+    while True:
+        found = _ranked(latest, here, unwanted, quota_bytes, beside_bytes)
+        only = [each for each in found.evicted if not is_elsewhere(each)]
+        if not only:
+            return found
+        here |= {each: replace(here[each], may_go=False) for each in only}
+
+
+def _ranked(
+    latest: Sequence[Candidate],
+    held: Mapping[BlobHash, Held],
+    unwanted: Collection[BlobHash],
+    quota_bytes: int,
+    beside_bytes: int,
+) -> Ranked:
     room = _Room(quota_bytes - beside_bytes if quota_bytes else None)
     for fixed in held.values():
         if not fixed.may_go:
@@ -99,7 +120,7 @@ def ranked(
     chosen: list[Candidate] = []
     seen: set[BlobHash] = set()
     cut = out = 0
-    for each in sorted(newest(candidates), key=lambda one: one.rank):
+    for each in sorted(latest, key=lambda one: one.rank):
         collection = each.offer.collection
         here = held.get(collection)
         if here is None and collection in unwanted and collection not in seen:
@@ -113,7 +134,8 @@ def ranked(
         chosen.append(each)
         room.take(blobs)
     rest = {name: each for name, each in held.items() if each.may_go and name not in seen}
-    return Ranked(tuple(chosen), tuple(_evicted(rest, room, quota_bytes)), cut, out)
+    evicted, is_short = _evicted(rest, room, quota_bytes)
+    return Ranked(tuple(chosen), tuple(evicted), cut, out, is_short)
 
 
 class _Room:
@@ -144,20 +166,22 @@ class _Room:
         self._counted |= blobs.keys()
 
 
-def _evicted(rest: Mapping[BlobHash, Held], room: _Room, quota_bytes: int) -> list[BlobHash]:
+def _evicted(rest: Mapping[BlobHash, Held], room: _Room, quota_bytes: int) -> tuple[list[BlobHash], bool]:
     """Nothing while all fits; else those that were used the longest ago, until there is some room to spare:
-    making room once for each package that comes would cost more.
+    making room once for each package that comes would cost more. And whether that is short of room for what
+    is in use, which is passed over.
     """
     holders = Counter(name for each in rest.values() for name in each.blobs)
     left = {name: size for each in rest.values() for name, size in each.blobs.items()}
     if room.has(left):
-        return []
+        return [], False
     excess = room.excess(left) + int(quota_bytes * SPARE)
-    evicted = []
-    for name, each in sorted(rest.items(), key=lambda one: (one[1].used_at, one[0])):
+    evicted: list[BlobHash] = []
+    may_go_now = {name: each for name, each in rest.items() if not each.in_use}
+    for name, each in sorted(may_go_now.items(), key=lambda one: (one[1].used_at, one[0])):
         if excess <= 0:
             break
         evicted.append(name)
         holders.subtract(each.blobs.keys())
         excess -= room.needed({blob: size for blob, size in each.blobs.items() if not holders[blob]})
-    return evicted
+    return evicted, excess > 0 and len(may_go_now) < len(rest)

@@ -8,7 +8,7 @@ count may be others. Nothing is done twice for one change, also across restarts.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import structlog
 
 from peat_sidecar.errors import NotFound, PeatError
-from peat_sidecar.ids import BlobHash
+from peat_sidecar.ids import BlobHash, EndpointId
 from peat_sidecar.mesh.arrivals import AnyTag, JudgesTags
 from peat_sidecar.mesh.offered import Offered
 from peat_sidecar.mesh.offers import PACKAGES, Offer
@@ -67,6 +67,14 @@ class Trusts(Protocol):
         ...
 
 
+class KnowsHolders(Protocol):
+    """Who else has a package."""
+
+    def claims(self, collection: BlobHash, /) -> Mapping[EndpointId, Offer]:
+        """Who says that they hold some of it, this node left out. Blocks."""
+        ...
+
+
 class Replicator:
     """`run` drives it on the event loop."""
 
@@ -78,6 +86,7 @@ class Replicator:
         store: Store,
         state: State,
         trust: Trusts,
+        providers: KnowsHolders,
         *,
         pins: Pins | None = None,
         quota: Quota = NO_QUOTA,
@@ -90,6 +99,7 @@ class Replicator:
         self._store = store
         self._state = state
         self._trust = trust
+        self._providers = providers
         self._pins = pins or Pins(state)
         self._quota = quota
         self._digest = f"{policy.digest}-{quota}"
@@ -106,8 +116,6 @@ class Replicator:
         """At the last look: what the policy would have."""
         self._last = Ranked((), ())
         self._coming = 0
-        self._is_short = False
-        """Something that is handed out just now keeps the room from being made."""
         wants.on_change(self._wake.set)
         self._pins.on_change(self._wake.set)
         wants.on_cancel(self._want_cancelled)
@@ -160,7 +168,7 @@ class Replicator:
             self.look_again()
             return _TROUBLE_SECONDS
         await self._sleep(rest_seconds(time.monotonic() - begun))
-        return _IN_USE_SECONDS if self._is_short else None
+        return _IN_USE_SECONDS if self._last.is_short else None
 
     # in a thread
 
@@ -180,12 +188,9 @@ class Replicator:
         quota_bytes = self.quota_bytes
         cached = self._store.cached.all() if quota_bytes else ()
         own = self._store.own.all() if quota_bytes else ()
-        free = {
-            each.collection
-            for each in packages
-            if each.root.digest not in own and (each.root.digest in cached or each.collection in replicas)
-        }
-        free -= coming or set()
+        stays = {each.collection for each in packages if each.root.digest in own}
+        upstream = {each.collection for each in packages if each.root.digest in cached}
+        free = (upstream | replicas.keys()) - (coming or set()) - stays
         held = self._held(packages, free, has_quota=quota_bytes > 0)
         users = {
             offer.collection: offer.bytes
@@ -193,7 +198,14 @@ class Replicator:
             if offer.collection not in held and str(offer.collection) not in arriving
         }
         beside = self._store.kept_bytes() + sum(size for size in users.values() if size <= quota_bytes)
-        self._last = ranked(self._candidates, held, unwanted, quota_bytes, beside_bytes=beside)
+        self._last = ranked(
+            self._candidates,
+            held,
+            unwanted,
+            quota_bytes,
+            beside_bytes=beside,
+            is_elsewhere=lambda collection: collection in upstream or self._is_held_by_others(collection),
+        )
         for collection in self._last.evicted:
             self._evict(collection, replicas.get(collection), packages)
         self._want(held)
@@ -205,24 +217,26 @@ class Replicator:
         *,
         has_quota: bool,
     ) -> dict[BlobHash, Held]:
-        """What is here. Only what can be had again, and nobody wants just now, is `free` to go for room: what
-        was brought here may be the only copy.
+        """What is here. Only what can be had again, and nobody wants, is `free` to go for room: what was
+        brought here may be the only copy.
         """
         sizes = self._store.blob_sizes() if has_quota else {}
         in_use = self._store.in_use() if has_quota else frozenset()
         found: dict[BlobHash, Held] = {}
-        self._is_short = False
         for package in packages:
             same = found.get(package.collection)
-            is_used = not in_use.isdisjoint((package.collection, *package.blobs))
             is_free = package.collection in free and not self._pins.holds(package)
-            self._is_short = self._is_short or (is_used and is_free)
             found[package.collection] = Held(
                 {digest: sizes.get(str(digest), 0) for digest in package.blobs},
-                is_free and not is_used and (same is None or same.may_go),
+                is_free and (same is None or same.may_go),
                 self._store.uses.at(package.root.digest),
+                not in_use.isdisjoint((package.collection, *package.blobs)),
             )
         return found
+
+    def _is_held_by_others(self, collection: BlobHash) -> bool:
+        """All of it, as they say."""
+        return any(offer.complete for offer in self._providers.claims(collection).values())
 
     def _follow_records(self) -> None:
         with self._lock:

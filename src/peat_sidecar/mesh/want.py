@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from peat_sidecar.classes import TransferClass
@@ -180,3 +180,8 @@ class Entry:
 def new_id() -> str:
     """16 hexadecimal digits."""
     return secrets.token_hex(8)
+
+
+def of_readers(row: WantRow) -> WantRow:
+    """What is left of a want that only clients still have."""
+    return replace(row, origin="client", deadline=0.0, export_to="")

@@ -11,7 +11,7 @@ from peat_sidecar.errors import ConfigError, NotFound, Refused
 from peat_sidecar.ids import Digest
 from peat_sidecar.mesh.offers import Offer, parse_name
 from peat_sidecar.mesh.registry_exports import target_of
-from peat_sidecar.mesh.want import Entry, Want, new_id
+from peat_sidecar.mesh.want import Entry, Want, new_id, of_readers
 from peat_sidecar.state import Origin, State, WantRow
 
 OPEN_LIMIT = 10_000
@@ -117,7 +117,15 @@ class WantTable:
         return replace(want, why=_CANCELLED)
 
     def drop(self, id: str) -> None:
-        """For the policy, which does not want it any more; nothing when it is not there."""
+        """For the policy, which does not want it any more; nothing when it is not there. What clients read
+        stays wanted for them.
+        """
+        with self._lock:
+            entry = self._entries.get(id)
+            if entry is not None and entry.is_open and entry.readers:
+                self._erase(entry.row)
+                entry.row, entry.due = of_readers(entry.row), None
+                return
         with suppress(NotFound):
             self._remove(id)
 

@@ -25,7 +25,7 @@ from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, keys_in, keys_of, 
 from peat_sidecar.mesh.providers import Holder, Providers
 from peat_sidecar.mesh.quotes import missing_bytes, quote
 from peat_sidecar.mesh.wake import Sleep, Wake
-from peat_sidecar.mesh.want import Entry, Quote, Want
+from peat_sidecar.mesh.want import Entry, Quote, Want, new_id, of_readers
 from peat_sidecar.mesh.want_queue import next_turn
 from peat_sidecar.mesh.want_table import WantTable
 from peat_sidecar.records import Change
@@ -209,11 +209,11 @@ class Wants(WantTable):
             await asyncio.to_thread(self._follow_clock, entry, left[entry.row.id])
         for entry in [each for each in timed if left[each.row.id] <= 0]:
             await asyncio.to_thread(self._write_expired, entry)
-            if entry.transfer is not None:
+            if entry.transfer is not None and not entry.is_open:
                 entry.is_stopped = True
                 self._end(entry.transfer)
             super()._look_again()
-        return [min(left[each.row.id], LOOK_SECONDS) for each in timed if each.is_open]
+        return [min(left[each.row.id], LOOK_SECONDS) for each in timed if each.is_open and each.row.deadline]
 
     def _follow_clock(self, entry: Entry, left: float) -> None:
         with self._lock:
@@ -226,8 +226,16 @@ class Wants(WantTable):
             last = entry.reason or entry.row.last_error
             why = "it was not here by its deadline" + (f": {last}" if last else "")
             if entry.is_open:
-                self._put(entry, replace(entry.row, expired=True, last_error=why))
+                ended = self._split(entry) if entry.readers else entry
+                self._put(ended, replace(ended.row, expired=True, last_error=why))
                 self._forget()
+
+    def _split(self, entry: Entry) -> Entry:
+        """The want that was made, without what clients read: that goes on as one of their own."""
+        made = Entry(entry.row, entry.offer, entry.claims)
+        entry.row, entry.due = replace(of_readers(entry.row), id=new_id()), None
+        self._entries |= {entry.row.id: entry, made.row.id: made}
+        return made
 
     def _found(self, row: WantRow) -> tuple[Offer | None, dict[EndpointId, Offer], bool, int]:
         """What the name means, who holds it, whether it is here, and, where that matters, what is missing."""

@@ -8,6 +8,7 @@ rights), `IntegrityError` (wrong bytes), `SourceError` (unreachable, or wrong an
 from peat_sidecar.oci.archives import ArchiveSource, ArchiveTarget
 from peat_sidecar.oci.catalogue import Catalogue
 from peat_sidecar.oci.containerd_store import ContainerdSource, list_containerd
+from peat_sidecar.oci.failures import ConnectionLost, NoRegistry
 from peat_sidecar.oci.interfaces import ReadBlob, Source, Target
 from peat_sidecar.oci.layout_listing import ListedPackage, list_layout
 from peat_sidecar.oci.layouts import LayoutSource, LayoutTarget
@@ -27,12 +28,14 @@ __all__ = [
     "ArchiveSource",
     "ArchiveTarget",
     "Catalogue",
+    "ConnectionLost",
     "ContainerdSource",
     "Credentials",
     "LayoutSource",
     "LayoutTarget",
     "ListedPackage",
     "NamedPackage",
+    "NoRegistry",
     "ReadBlob",
     "RegistryOptions",
     "RegistrySource",

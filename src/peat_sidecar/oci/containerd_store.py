@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from peat_sidecar.confined import Directory
-from peat_sidecar.errors import ConfigError, NotFound, SourceError
+from peat_sidecar.errors import ConfigError, NotFound, PeatError, SourceError
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.oci.bolt import Bucket, read_bolt
 from peat_sidecar.oci.file_reader import FileReader, Folder
@@ -54,7 +54,7 @@ class ContainerdSource(FileReader):
     def _entries(self) -> Iterator[tuple[str, Descriptor]]:
         for name, by_namespace in _images(self._directory).items():
             for digest in set(by_namespace.values()):
-                with suppress(NotFound, SourceError):  # gone, or of a kind that has no manifest
+                with suppress(PeatError):  # gone, or of a kind that has no manifest
                     yield name.rpartition(":")[2], self._unlisted(digest)
 
 

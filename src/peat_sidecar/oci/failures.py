@@ -21,6 +21,10 @@ class ConnectionLost(SourceError):
         """An upper bound for attempts of this kind, where the usual number would only be annoying."""
 
 
+class NoRegistry(SourceError):
+    """What answers cannot be talked with as a registry, whatever it is asked for: mend what is between."""
+
+
 def describe(body: bytes, secrets: tuple[str, ...] = ()) -> str:
     """What a registry says about its refusal, as a tail for a message: printable, short, without secrets."""
     try:
@@ -55,11 +59,11 @@ def _translate_connect(error: httpx.ConnectError, server: str) -> PeatError:
     cause = tls_failure(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         reason = cause.verify_message or str(cause)
-        return SourceError(
+        return NoRegistry(
             f"the certificate of {server} is not trusted: {reason}; give its authority with --ca-file FILE"
         )
     if cause is not None:
-        return SourceError(
+        return NoRegistry(
             f"{server} does not speak TLS as it must ({cause.reason or cause});"
             f" if plain HTTP is meant, allow it with --plain-http {server}"
         )

@@ -4,21 +4,24 @@ Names of files are made of digests, never of what a file says.
 """
 
 import asyncio
-import contextlib
 import itertools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable
 from typing import Protocol
 
+import structlog
+
 from peat_sidecar.confined import Directory
-from peat_sidecar.errors import IntegrityError, NotFound, SourceError
+from peat_sidecar.errors import IntegrityError, NotFound, PeatError, SourceError
 from peat_sidecar.ids import Digest
 from peat_sidecar.oci.documents import DOCUMENT_LIMIT_BYTES, as_referrer, checked, referrers_in, referrers_tag
 from peat_sidecar.packages import Descriptor, Index, parse_manifest
 
 PIECE_BYTES = 1 << 20
 _REFERRERS_LOOKED_AT = 10_000
+
+_log = structlog.get_logger(__name__)
 
 
 class Files(Protocol):
@@ -120,24 +123,34 @@ class FileReader(ABC):
         return None
 
     async def referrers(self, descriptor: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
-        """Entries whose subject this is, and what the tag made of its digest lists."""
+        """Entries whose subject this is, and what the tag made of its digest lists. Those that cannot be read
+        are passed over.
+        """
         return await asyncio.to_thread(self._referrers, descriptor, artifact_type)
 
     def _referrers(self, descriptor: Descriptor, artifact_type: str | None) -> list[Descriptor]:
         found: dict[Digest, Descriptor] = {}
-        listing = referrers_tag(descriptor.digest)
         for tag, entry in itertools.islice(self._entries(), _REFERRERS_LOOKED_AT):
-            with contextlib.suppress(NotFound):  # listed, and not there: some are sparse
-                raw = self._read_document(entry)
-                if tag == listing:
-                    listed = parse_manifest(raw, entry.media_type)
-                    if isinstance(listed, Index):
-                        found |= {each.digest: each for each in referrers_in(listed, artifact_type)}
-                    continue
-                subject, referrer = as_referrer(raw, entry)
-                if subject == descriptor.digest and artifact_type in (None, referrer.artifact_type):
-                    found[referrer.digest] = referrer
+            try:
+                listed = self._referrers_by(tag, entry, descriptor.digest, artifact_type)
+            except NotFound:  # listed, and not there: some are sparse
+                continue
+            except PeatError as error:
+                _log.warning("a referrer cannot be read", entry=entry.digest, error=str(error))
+                continue
+            found |= {each.digest: each for each in listed}
         return list(found.values())
+
+    def _referrers_by(
+        self, tag: str, entry: Descriptor, subject: Digest, artifact_type: str | None
+    ) -> list[Descriptor]:
+        """What an entry says refers to the subject: itself, or those that it lists."""
+        raw = self._read_document(entry)
+        if tag == referrers_tag(subject):
+            listed = parse_manifest(raw, entry.media_type)
+            return referrers_in(listed, artifact_type) if isinstance(listed, Index) else []
+        named, referrer = as_referrer(raw, entry)
+        return [referrer] if named == subject and artifact_type in (None, referrer.artifact_type) else []
 
     def _unlisted(self, digest: Digest) -> Descriptor:
         """A manifest that is there, by its digest alone; its file says what it is."""

@@ -11,7 +11,7 @@ from peat_sidecar.errors import ConfigError, IntegrityError, NotFound, SourceErr
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.oci.destinations import follow, same_origin
 from peat_sidecar.oci.documents import checked, digest_of, referrers_in, referrers_tag
-from peat_sidecar.oci.failures import ConnectionLost
+from peat_sidecar.oci.failures import ConnectionLost, NoRegistry
 from peat_sidecar.oci.options import RegistryOptions
 from peat_sidecar.oci.session import Answer, Session, Sleep
 from peat_sidecar.packages import MANIFEST_MEDIA_TYPES, Descriptor, Index, parse_manifest
@@ -56,6 +56,8 @@ class RegistrySource:
         if wanted not in (None, digest) or (stated and stated != digest_of(answer.body, stated.algorithm)):
             raise IntegrityError(f"{self.name} gives wrong bytes for {wanted or stated}: theirs are {digest}")
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+        if media_type == "text/html":
+            raise NoRegistry(f"{self.name} is answered with a web page; is a portal to be logged in at?")
         document = parse_manifest(answer.body, media_type if media_type in MANIFEST_MEDIA_TYPES else None)
         root = Descriptor(
             document.descriptor.media_type, digest, len(answer.body), artifact_type=document.artifact_type

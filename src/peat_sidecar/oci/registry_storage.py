@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from peat_sidecar.confined import Directory
-from peat_sidecar.errors import ConfigError, NotFound, Refused, SourceError
+from peat_sidecar.errors import ConfigError, NotFound, PeatError, Refused, SourceError
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.oci.catalogue import NAMES_LIMIT
 from peat_sidecar.oci.file_reader import FileReader, Folder
@@ -62,10 +62,10 @@ class RegistryStorageSource(FileReader):
             repositories = _repositories(self._directory)
         for repository in repositories:
             for tag in _names(self._directory, f"{_manifests(repository)}/tags"):
-                with suppress(NotFound, SourceError):  # deleted, or not yet written
+                with suppress(PeatError):  # deleted, not yet written, or a link to elsewhere
                     yield tag, self._unlisted(_tag(self._directory, repository, tag))
             for digest in _revisions(self._directory, repository):
-                with suppress(NotFound, SourceError):
+                with suppress(PeatError):
                     yield "", self._unlisted(digest)
 
 

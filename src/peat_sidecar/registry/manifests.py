@@ -2,7 +2,7 @@
 
 import time
 
-from peat_sidecar.errors import IntegrityError, NotFound
+from peat_sidecar.errors import IntegrityError, NotFound, PeatError
 from peat_sidecar.ids import Digest
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor
 from peat_sidecar.registry.blobs import is_known, names_of
@@ -60,7 +60,7 @@ class Manifests:
         try:
             with sought():
                 return await self._elsewhere.manifest(repository.name, name) or here
-        except Fault:
+        except PeatError:
             if here is None:
                 raise
             return here

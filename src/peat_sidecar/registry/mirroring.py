@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from peat_sidecar.errors import PeerUnavailable
+from peat_sidecar.errors import PeatError, PeerUnavailable
 from peat_sidecar.ids import Digest
 from peat_sidecar.packages import Descriptor
 from peat_sidecar.registry.elsewhere import Arriving, Elsewhere
@@ -44,19 +44,19 @@ class Mirroring:
 
     async def _first(self, repository: str, ask: Callable[[Elsewhere, str], Awaitable[T | None]]) -> T | None:
         """What the first place has that has something; else why one of them could not say."""
-        unavailable: PeerUnavailable | None = None
+        failure: PeatError | None = None
         for known in self._names(repository):
             places: tuple[Elsewhere, Elsewhere] = self._mesh, self._upstreams
             for place in reversed(places) if self._upstreams.is_first(known) else places:
                 try:
                     found = await ask(place, known)
-                except PeerUnavailable as error:
-                    unavailable = unavailable or error
+                except PeatError as error:
+                    failure = failure or error
                     continue
                 if found is not None:
                     return found
-        if unavailable is not None:
-            raise unavailable
+        if failure is not None:
+            raise failure
         return None
 
     def _names(self, repository: str) -> list[str]:

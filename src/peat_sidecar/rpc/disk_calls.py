@@ -64,8 +64,8 @@ class DiskCalls:
         return pb.CollectGarbageResponse(
             orphan_blobs=len(found.orphans),
             orphan_bytes=sum(each.size for each in found.orphans),
-            partial_blobs=len(found.parts),
-            partial_bytes=sum(each.present for each in found.parts),
+            partial_blobs=len(found.parts) + len(found.downloads),
+            partial_bytes=sum(each.present for each in found.parts) + sum(found.downloads),
         )
 
     async def verify_store(

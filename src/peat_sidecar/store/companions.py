@@ -29,18 +29,21 @@ class Companions:
 
     def of(self, collection: BlobHash) -> tuple[BlobHash, ...]:
         """The collection and what goes with it."""
-        known = self._of.get(collection)
-        if known is None:
-            head = self._read_head(collection)
-            rest = parse_hash_sequence(head) if len(head) == HEAD_BYTES else ()
-            known = tuple(dict.fromkeys((collection, *rest)))
-        return known
+        known = self._of.get(collection, ())
+        if len(known) > 1:
+            return known
+        head = self._read_head(collection)
+        rest = parse_hash_sequence(head) if len(head) == HEAD_BYTES else ()
+        return tuple(dict.fromkeys((collection, *rest)))
 
     def add(self, collection: BlobHash) -> None:
-        """One more package of it is listed."""
-        self._of[collection] = self.of(collection)
+        """One more package of it is listed; what goes with it may only be known now."""
+        before, now = self._of.get(collection, ()), self.of(collection)
+        for blob in set(now).difference(before):
+            self._needed[blob] += self._listed[collection]
+        self._of[collection] = now
         self._listed[collection] += 1
-        self._needed.update(self._of[collection])
+        self._needed.update(now)
 
     def remove(self, collection: BlobHash) -> None:
         """One less is."""

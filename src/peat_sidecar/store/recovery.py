@@ -95,8 +95,9 @@ class Recovery:
         return (has_tree and untouched) or self._adopt(entry, second, row) == row.hash
 
     def _forget(self, row: BlobRow, entry: Entry | None) -> None:
-        """A changed link is unlinked, and so is a file of our own that has the wrong size."""
+        """A changed link is unlinked, a file of our own that has the wrong size or bytes is set aside."""
         if entry is not None:
+            self._shelf.set_aside(row)
             self._disk.unlink(self._layout.blob(row.sha256))
         if row.sha512 is not None:
             self._disk.unlink(self._layout.blob(row.sha512))

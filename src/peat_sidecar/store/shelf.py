@@ -72,6 +72,7 @@ class Shelf:
             try:
                 return row, self._open(row)
             except (NotFound, IntegrityError):
+                self.set_aside(row)
                 self.drop(row)
                 raise
 
@@ -96,10 +97,12 @@ class Shelf:
         if row.linked:
             same = same and (status.st_mtime_ns, status.st_ino) == (row.mtime_ns, row.inode)
         if not same:
-            why = "the file that it was linked from was changed" if row.linked else "its file was changed"
-            raise IntegrityError(
-                f"blob {row.sha256}: {why} since the import; it is dropped, import or fetch it again"
+            why = (
+                "the file that it was linked from was changed since the import; it is dropped"
+                if row.linked
+                else "its file was changed since the import; it is set aside in damaged/"
             )
+            raise IntegrityError(f"blob {row.sha256}: {why}, import or fetch it again")
 
     def drop(self, *rows: BlobRow) -> None:
         """Forgets blobs and removes their names; a file that others own stays where they have it."""
@@ -110,6 +113,14 @@ class Shelf:
                         self.disk.unlink(self.layout.blob(digest))
                 self.disk.unlink(self.layout.tree(row.hash))
             self.index.remove_blobs([row.hash for row in rows])
+
+    def set_aside(self, row: BlobRow) -> None:
+        """Moves a damaged file of our own to `damaged/`; one that others own stays where they have it."""
+        path = self.layout.blob(row.sha256)
+        with self.naming, translated(self.layout.damaged):
+            if not row.linked and os.path.lexists(path):
+                self.disk.make_folder(self.layout.damaged)
+                self.disk.rename(path, self.layout.damaged / row.sha256.hex)
 
     def mark_linked(self, row: BlobRow, fd: int) -> None:
         """From now on someone else has a name for the file too."""

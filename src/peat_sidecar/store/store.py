@@ -360,17 +360,28 @@ class Store(Holdings):
             states = [each for name, each in self._partials.items() if name not in self._open_partials]
         return [each.info() for each in states if self._changed_at(each) <= before]
 
-    def expire_downloads(self, age_seconds: float) -> int:
-        """Drops what came of downloads that nobody is at work with, and nothing came to for so long."""
-        before, dropped = time.time() - age_seconds, 0
+    def old_downloads(self, age_seconds: float) -> list[int]:
+        """The bytes of each download that nobody is at work with, and nothing came to for so long."""
         with translated(self._shelf.layout.partial), self._registering:
-            busy = {self._shelf.layout.download(digest) for digest in self._downloads}
-            for path in self._shelf.layout.partial.glob("*.download"):
-                with suppress(FileNotFoundError):
-                    if path not in busy and path.stat().st_mtime <= before:
-                        self._shelf.disk.unlink(path)
-                        dropped += 1
-        return dropped
+            return list(self._expired(age_seconds).values())
+
+    def expire_downloads(self, age_seconds: float) -> list[int]:
+        """Deletes them; the bytes of each."""
+        with translated(self._shelf.layout.partial), self._registering:
+            expired = self._expired(age_seconds)
+            for path in expired:
+                self._shelf.disk.unlink(path)
+        return list(expired.values())
+
+    def _expired(self, age_seconds: float) -> dict[Path, int]:
+        before, found = time.time() - age_seconds, {}
+        busy = {self._shelf.layout.download(digest) for digest in self._downloads}
+        for path in self._shelf.layout.partial.glob("*.download"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                if path not in busy and status.st_mtime <= before:
+                    found[path] = status.st_size
+        return found
 
     def _changed_at(self, part: PartialState) -> float:
         try:

@@ -120,8 +120,6 @@ def _set_aside(shelf: Shelf, row: BlobRow) -> None:
     with shelf.naming, translated(shelf.layout.damaged):
         if shelf.find(row.hash) != row:
             return
-        if not row.linked:
-            shelf.disk.make_folder(shelf.layout.damaged)
-            shelf.disk.rename(shelf.layout.blob(row.sha256), shelf.layout.damaged / row.sha256.hex)
+        shelf.set_aside(row)
         shelf.drop(row)
     _log.warning("a blob is damaged; it is set aside", digest=str(row.sha256))

@@ -302,7 +302,7 @@ class Board:
 
     async def _open(self, want: Want) -> Coming | None:
         """None for a blob that has come another way meanwhile, as by an import."""
-        known = self.store.find(want.hash)
+        known = await in_thread(self.store.find, want.hash)
         try:
             partial = await opened(
                 lambda: self.store.partial(
@@ -311,7 +311,7 @@ class Board:
                 PartialBlob.close,
             )
         except Refused:
-            known = self.store.find(want.hash)
+            known = await in_thread(self.store.find, want.hash)
             if known is not None and known.complete:
                 return None
             raise

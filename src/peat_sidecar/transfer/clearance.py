@@ -1,8 +1,8 @@
 """Which blobs peers may have: a policy on references, so that knowing a hash is not enough.
 
-A blob may go out when a package may that holds it, or a fetch that brings it. What belongs to neither (a file
-that was imported alone) has no reference to go by, and counts as `blob:HASH`; what a client is pushing
-belongs to nobody yet and stays.
+A blob may go out when a package may that holds it, or a transfer that brings it. A file that was taken in by
+itself has no reference to go by, and counts as `blob:HASH`. Anything else is a part of a package that is not
+listed yet or no more (an import that goes on, a push, leftovers): whose is not known, and it stays.
 """
 
 import threading
@@ -69,9 +69,7 @@ class Clearance:
             if self.shares(name):
                 self._clear(age, blob, name)
                 return True
-        if held or any(self._store.uploads.is_claimed(each) for each in digests):
-            return False
-        return self.shares(f"blob:{blob}")
+        return not held and self._is_alone(blob, digests) and self.shares(_alone(blob))
 
     def fetching(self, reference: str, blobs: Iterable[BlobHash]) -> None:
         """These come for a package that is to have that reference; remembered until it is listed."""
@@ -81,15 +79,27 @@ class Clearance:
             while len(self._fetches) > FETCHES:
                 del self._fetches[next(iter(self._fetches))]
 
+    def fetching_alone(self, blob: BlobHash) -> None:
+        """It comes for its own sake; that counts as long as no package holds it."""
+        self.fetching(_alone(blob), (blob,))
+
+    def _is_alone(self, blob: BlobHash, digests: Sequence[Digest]) -> bool:
+        """Whether somebody asked for it by itself, rather than that it is left of a package."""
+        return _alone(blob) in self._fetches or any(each in self._store.kept for each in digests)
+
     def _holders(self, blob: BlobHash, digests: Sequence[Digest]) -> Iterator[str]:
         for digest in digests:
             yield from self._store.holders(digest)
         package = self._store.package(blob)
         if package is not None:  # others of the same content have the same collection
             yield from self._store.holders(package.root.digest)
+        if digests:  # it is here: it may be the list of names of a collection, or a file of its layout
+            for each in self._store.packages():
+                if blob in self._store.companions(each.collection):
+                    yield each.reference or f"@{each.root.digest}"
         with self._changing:
             fetches = list(self._fetches.items())
-        yield from (name for name, blobs in fetches if blob in blobs)
+        yield from (name for name, blobs in fetches if blob in blobs and name != _alone(blob))
 
     def _clear(self, age: int, blob: BlobHash, name: str) -> None:
         """Remembers a blob, and with it all of the package, lest each is looked up."""
@@ -118,3 +128,8 @@ class Clearance:
             if removed:
                 self._age += 1
                 self._cleared.clear()
+
+
+def _alone(blob: BlobHash) -> str:
+    """How patterns name a blob of no package."""
+    return f"blob:{blob}"

@@ -80,7 +80,9 @@ class Getter:
         """One blob. `NotFound` when the peer lacks it, `IntegrityError` when its bytes are not what is
         expected.
         """
-        info = self._store.find(blob_hash)
+        if self._clearance is not None:
+            self._clearance.fetching_alone(blob_hash)
+        info = await asyncio.to_thread(self._store.find, blob_hash)
         size, is_proven = (info.size, True) if info is not None and info.complete else (0, False)
         sources = _sources(peers)
         intake = self._shaper.intake(progress)
@@ -90,13 +92,13 @@ class Getter:
                     sources, progress, lambda link: _size(link, blob_hash, intake)
                 )
             want = Want(blob_hash, size, expected, media_type)
-            missing = self._missing_bytes([want])
+            missing = await asyncio.to_thread(self._missing_bytes, [want])
             _require_approved(missing, progress.approve_above)
             if is_proven:
                 await asyncio.to_thread(self._store.require_room, missing)
             with self._store.hold([blob_hash]):
                 await self._fetch([want], sources, intake)
-        info = self._store.find(blob_hash)
+        info = await asyncio.to_thread(self._store.find, blob_hash)
         if info is None or not info.complete:
             raise NotFound(f"blob {blob_hash} was removed while it was fetched; fetch it again")
         return info
@@ -143,9 +145,12 @@ class Getter:
         """What the collection names; none of it is deleted meanwhile."""
         listing = await self._listing(collection, sources, intake)
         with self._store.hold((collection, *listing.companions, *listing.hashes.values())):
-            if any(self._store.find(each) is None for each in (collection, *listing.companions)):
+            if await asyncio.to_thread(self._lacks_any, (collection, *listing.companions)):
                 await self._fetch_listing(collection, sources, intake)  # it went before it was held
             yield listing
+
+    def _lacks_any(self, blobs: Sequence[BlobHash]) -> bool:
+        return any(self._store.find(each) is None for each in blobs)
 
     async def _listing(self, collection: BlobHash, sources: Sources, intake: Intake) -> PackageListing:
         known = await asyncio.to_thread(stored_listing, collection, self._store)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peat_sidecar.ids import BlobHash, Digest
-from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, assemble
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, Descriptor, Package, assemble, check_collection
 from peat_sidecar.store import Store
 from peat_sidecar.transfer.package_listing import read_small, stored_listing
 
@@ -22,13 +22,21 @@ class PackageDocuments:
 
 
 def stored_documents(collection: BlobHash, store: Store) -> PackageDocuments | None:
-    """From the store; None where one of them is not here. Blocks."""
+    """From the store; None where one of them is not here. Blocks.
+
+    A `PeatError` where they are none of one package: what was fetched and then refused is in the store too.
+    """
     listing = stored_listing(collection, store)
     if listing is None:
         return None
-    package = assemble(listing.root, lambda digest: read_small(store, digest, DOCUMENT_LIMIT_BYTES))
+
+    def read(digest: Digest) -> bytes | None:
+        return read_small(store, digest, DOCUMENT_LIMIT_BYTES) if digest in listing.hashes else None
+
+    package = assemble(listing.root, read)
     if any(each.digest in listing.hashes for each in package.missing):
         return None
+    check_collection(listing.names, package)
     manifests = (listing.hashes[digest] for digest in package.documents)
     stored_as = frozenset((collection, *listing.companions, *manifests))
     blobs = {each.digest: each for each in package.blobs}

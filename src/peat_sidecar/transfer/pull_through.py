@@ -50,7 +50,8 @@ class PullThrough:
         self._seen = SeenDocuments()
         self._imports: dict[str, tuple[Transfer, set[Digest]]] = {}
         """Those that go on, by reference, and the manifests that each is for."""
-        self._downloads: dict[Digest, asyncio.Task[None]] = {}
+        self._downloads: dict[tuple[str, Digest], asyncio.Task[None]] = {}
+        """By repository and blob: one may be refused what another is given."""
 
     @property
     def upstreams(self) -> list[Upstream]:
@@ -99,8 +100,10 @@ class PullThrough:
         try:
             if blob.size:
                 await arriving.read(offset, 1)
-        except PeerUnavailable as error:
-            upstream.failed(_path(repository), error)
+        except BaseException as error:
+            await arriving.aclose()
+            if isinstance(error, PeerUnavailable) and not bringing.done():  # else its end was judged already
+                upstream.failed(_path(repository), error)
             raise
         return arriving
 
@@ -110,6 +113,8 @@ class PullThrough:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for upstream in self._upstreams.values():
+            await upstream.close()
 
     # what is here
 
@@ -167,15 +172,16 @@ class PullThrough:
             async with upstream.source(_path(repository), blob.digest) as source:
                 await self._importer.import_blob(source, blob, Progress())
 
-        task = self._downloads.get(blob.digest)
+        key = repository, blob.digest
+        task = self._downloads.get(key)
         if task is None or task.done():
             task = asyncio.create_task(bring(), name=f"bring {blob.digest}")
             task.add_done_callback(self._brought)
-            self._downloads[blob.digest] = task
+            self._downloads[key] = task
         return task
 
     def _brought(self, task: asyncio.Task[None]) -> None:
-        self._downloads = {digest: each for digest, each in self._downloads.items() if each is not task}
+        self._downloads = {key: each for key, each in self._downloads.items() if each is not task}
         if not task.cancelled():
             task.exception()  # its readers tell of it
 

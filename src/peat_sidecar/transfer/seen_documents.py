@@ -39,12 +39,21 @@ class SeenDocuments:
 
     def add(self, repository: str, name: str | Digest, root: Descriptor, raw: bytes) -> None:
         """A client has got it by that name. `SourceError` for what is no manifest."""
+        document = parse_manifest(raw, root.media_type)
+        if isinstance(name, str):
+            self._moved(repository, name)
         key = repository, root.digest
         before = self._seen.pop(key, None)
         tag = name if isinstance(name, str) else before.tag if before is not None else ""
-        self._seen[key] = _Seen(parse_manifest(raw, root.media_type), root, tag)
+        self._seen[key] = _Seen(document, root, tag)
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
+
+    def _moved(self, repository: str, tag: str) -> None:
+        """What had the tag before goes by its digest: its layers, read on, must not take the tag back."""
+        for (place, _), each in self._seen.items():
+            if place == repository and each.tag == tag:
+                each.tag = ""
 
     def find(self, repository: str, blob: Digest) -> Belonging | None:
         """What a blob of the repository belongs to, as far as that was seen."""

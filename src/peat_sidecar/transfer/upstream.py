@@ -11,7 +11,7 @@ import structlog
 
 from peat_sidecar.errors import IntegrityError, NotFound, PeatError, PeerUnavailable, Refused, SourceError
 from peat_sidecar.ids import Digest, Reference
-from peat_sidecar.oci import Catalogue, RegistryOptions, RegistrySource
+from peat_sidecar.oci import Catalogue, ConnectionLost, NoRegistry, RegistryOptions, RegistrySource
 from peat_sidecar.packages import Descriptor
 from peat_sidecar.transfer.outages import Outages
 
@@ -107,15 +107,22 @@ class Upstream:
         self._outages.require_none(self.registry, f"{self.registry}/{path}")
 
     def failed(self, path: str, error: PeatError) -> None:
-        """It is left alone for a while. What is refused, or has wrong bytes, says nothing of its other
-        repositories.
+        """It is left alone for a while. An answer of a registry, though it is no or cannot be used (refused,
+        wrong bytes, an old kind of manifest), says nothing of its other repositories.
         """
         self.asked["failed"] += 1
-        of_one = isinstance(error, Refused | IntegrityError)
-        place = f"{self.registry}/{path}" if of_one else self.registry
+        of_all = isinstance(error, ConnectionLost | NoRegistry | PeerUnavailable)
+        place = self.registry if of_all else f"{self.registry}/{path}"
         if place not in self._outages:
             _log.warning("an upstream fails, and is left alone for a while", place=place, why=str(error))
         self._outages.failed(place, str(error))
+
+    async def close(self) -> None:
+        """Asks no more; who waits for an answer gets none."""
+        asking = list(self._asking.values())
+        for each in asking:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
 
     def _reference(self, path: str, name: str | Digest) -> Reference:
         if isinstance(name, Digest):

@@ -1,6 +1,8 @@
 """What clients are told, how it is written beside what others wrote, and that undo leaves nothing."""
 
 import json
+import os
+import stat
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -157,3 +159,26 @@ def test_a_file_of_docker_that_is_none_is_left(cli: Cli, tmp_path: Path, theirs:
     code, _, errors = cli("docker", "--write")
     assert (code, files(tmp_path)) == (2, {"daemon.json": theirs})
     assert "mend it first" in " ".join(errors.split())
+
+
+@pytest.mark.parametrize(("client", "path"), [("podman", "900-peat-sidecar.conf"), ("docker", "daemon.json")])
+def test_a_private_file_stays_private_and_a_link_a_link(
+    cli: Cli, tmp_path: Path, client: str, path: str
+) -> None:
+    real, link = tmp_path / "real", tmp_path / path
+    real.write_text("{}")
+    real.chmod(0o600)
+    os.chown(real, 1234, 1234)
+    link.symlink_to(real.name)
+    assert cli(client, "--registry", "docker.io", "--write")[0] == 0
+    assert "127.0.0.1:5000" in real.read_text()
+    places = (real, link.with_name(f"{path}.before-peat-sidecar"))
+    assert [shown(each) for each in places] == [(0o600, 1234, 1234)] * 2
+    assert cli(client, "--registry", "docker.io", "--undo")[0] == 0
+    assert (real.read_text(), shown(real), link.is_symlink()) == ("{}", (0o600, 1234, 1234), True)
+
+
+def shown(path: Path) -> tuple[int, int, int]:
+    """Mode and owner."""
+    found = path.stat()
+    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid

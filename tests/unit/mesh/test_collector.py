@@ -4,7 +4,7 @@ from pathlib import Path
 
 from peat_sidecar.mesh.collector import Collector, Garbage
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh
-from tests.support.nodes import until
+from tests.support.nodes import sha256_of, until
 from tests.support.on_demand import endpoint_of
 from tests.support.real_files import real_bytes
 from tests.support.verified_pieces import tree_of
@@ -34,6 +34,24 @@ async def test_orphans_and_parts_go_after_their_time(tmp_path: Path) -> None:
         assert a.p.store.find(orphan.hash) is None
         assert a.p.store.find(hash) is None
         assert a.content(APP) is not None
+
+
+async def test_downloads_are_said_before_they_go_and_stay_while_the_wants_are_unknown(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a = await made.node("a")
+        collector = collector_of(a)
+        await calm(a)
+        data = real_bytes(50_000)
+        with a.p.store.writer(len(data), expected=sha256_of(data), resume=True) as writer:
+            writer.write(data[:20_000])
+        assert collector.garbage() == Garbage((), ())
+        a.p.wants.open_offers = lambda: None  # type: ignore[method-assign]
+        assert collector.collect(0) == Garbage((), ())
+        del a.p.wants.open_offers
+        found = collector.garbage(0)
+        assert found == Garbage((), (), (20_000,))
+        assert collector.collect(0) == found
+        assert collector.collect(0) == Garbage((), ())
 
 
 async def test_what_came_of_a_want_stays_while_it_waits(tmp_path: Path) -> None:

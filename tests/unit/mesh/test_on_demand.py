@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from peat_sidecar.ids import Digest
-from peat_sidecar.mesh import Collector, reading
+from peat_sidecar.mesh import Collector, known_documents, reading
 from peat_sidecar.store import StoredPackage
 from tests.support.manifests import OCI_MANIFEST
 from tests.support.mesh_nodes import Mesh, MeshNode, layer, mesh
@@ -122,6 +122,37 @@ async def test_documents_are_kept_ahead(tmp_path: Path) -> None:
             assert (await there.get(f"{REPOSITORY}/blobs/sha256:{'0' * 64}")).status_code == 404
 
 
+async def test_no_more_documents_are_kept_ahead_than_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_documents, "KEPT_LIMIT", 2)
+    async with mesh(tmp_path) as made:
+        a, b, package = await two(made, [layer(0)])
+        others = [a.add(f"{REPOSITORY}:other{number}", [layer(number)]) for number in range(1, 4)]
+        await until(lambda: all(b.p.offers.resolve(str(each.collection)) is not None for each in others))
+        async with endpoint_of(b) as there:
+            for each in (package, *others):  # as their records come
+                there.documents._look_at([each.collection])
+                await there.documents._keep()
+            kept = there.documents.kept()
+            assert [each.collection in kept for each in (package, *others)] == [True, True, False, False]
+
+
+async def test_nothing_is_kept_ahead_on_a_disk_without_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_documents, "ROOM_BYTES", 1 << 60)
+    async with mesh(tmp_path) as made:
+        _, b, package = await two(made, [layer(1)])
+        async with endpoint_of(b) as there:
+            await there.documents._look_at_all()
+            await there.documents._keep()
+            assert not there.documents.kept()
+            assert b.p.store.find(package.root.digest) is None
+            assert (await manifest_of(there)).status_code == 200  # asked for, it is brought
+            assert b.p.store.find(package.root.digest) is not None
+
+
 async def test_what_cannot_be_reached(tmp_path: Path) -> None:
     async with mesh(tmp_path) as made:
         a, b, package = await two(made, [layer(1)])
@@ -131,6 +162,22 @@ async def test_what_cannot_be_reached(tmp_path: Path) -> None:
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) > 0
             assert (await there.get(f"{REPOSITORY}/blobs/{package.blobs[1]}")).status_code == 503
+
+
+async def test_who_was_waited_for_in_vain_is_waited_for_again_when_back(tmp_path: Path) -> None:
+    """A client asks for many blobs: each of them would cost the whole wait."""
+    async with mesh(tmp_path) as made:
+        a, b, package = await two(made, [layer(1)])
+        made.unlink(a, b)
+        async with endpoint_of(b, wait_seconds=0.2) as there:
+            path = f"{REPOSITORY}/blobs/{package.blobs[1]}"
+            first, second = await there.get(path), await there.get(path)
+            assert (first.status_code, second.status_code) == (503, 503)
+            assert "a moment ago" not in first.json()["errors"][0]["message"]
+            assert "a moment ago" in second.json()["errors"][0]["message"]
+            made.link(a, b)
+            await until(lambda: any(each.connected for each in b.p.providers.holders(package.collection)))
+            assert (await there.get(path)).status_code == 200
 
 
 async def test_many_clients_share_one_fetch(tmp_path: Path) -> None:

@@ -121,6 +121,37 @@ async def test_a_clients_want_goes_first(tmp_path: Path) -> None:
         assert [each.id for each in b.p.wants.list()] == [want.id]
 
 
+async def test_a_client_reads_on_when_the_policy_drops_the_want(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        _, b = await providers(made, "a", "b")
+        await slow(b)
+        async with endpoint_of(b) as there, there.client.stream("GET", f"/v2/{PATH}") as answer:
+            pieces = answer.aiter_raw()
+            body = await anext(pieces)
+            want = b.p.wants.add(str(collection(b)), arch="amd64", origin="policy")
+            assert [each.origin for each in b.p.wants.list()] == ["policy"]
+            b.p.wants.drop(want.id)
+            assert b.p.state.wants() == []
+            assert [each.origin for each in b.p.wants.list()] == ["client"]
+            assert body + b"".join([each async for each in pieces]) == DATA
+
+
+async def test_a_client_reads_on_after_the_deadline_of_the_want(tmp_path: Path) -> None:
+    """Whoever made the want still sees that it failed."""
+    async with mesh(tmp_path) as made:
+        _, b = await providers(made, "a", "b")
+        await slow(b)
+        want = b.p.wants.add(REF, deadline_seconds=60)
+        await until(lambda: any(each > 50 for each in made.time.due))
+        async with endpoint_of(b) as there, there.client.stream("GET", f"/v2/{PATH}") as answer:
+            pieces = answer.aiter_raw()
+            body = await anext(pieces)
+            made.time.advance(61)
+            await until(lambda: any(row.expired for row in b.p.state.wants()))
+            assert body + b"".join([each async for each in pieces]) == DATA
+        assert {each.id: each.state for each in b.p.wants.list()}[want.id] == "failed"
+
+
 async def test_a_tag_that_has_moved_on(tmp_path: Path) -> None:
     """The newer content where it can be had; what is here where it cannot, at once."""
     async with mesh(tmp_path) as made:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from peat_sidecar.config import ReplicateRule
 from peat_sidecar.errors import ConfigError
 from peat_sidecar.mesh.quota import Quota
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh
@@ -94,6 +95,26 @@ async def test_what_is_handed_out_is_passed_over(tmp_path: Path) -> None:
             await fetch(b, a, "v2", 2)
             await until(lambda: names(b) == {f"{APP}:v1"})
             assert reader.read(0, 100) == layer(1)[:100]
+
+
+async def test_what_policy_wants_stays_while_another_is_handed_out(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        rules = [ReplicateRule.model_validate({"reference": "registry.example/wanted:*"})]
+        a, b = await made.node("a"), await made.node("b", rules=rules, quota_bytes=100_000)
+        made.link(a, b)
+        await fetch(b, a, "v1", 1)
+        wanted = {f"registry.example/wanted:{name}" for name in ("v1", "v2")}
+        a.add("registry.example/wanted:v1", [layer(2)])
+        await until(lambda: len(names(b)) == 2)
+        read = b.content(f"{APP}:v1")
+        assert read is not None
+        blob = b.p.store.find(read.blobs[-1])
+        assert blob is not None
+        with b.p.store.reader(blob.hash, hand_out=True):
+            a.add("registry.example/wanted:v2", [layer(3)])
+            await until(lambda: names(b) == wanted | {f"{APP}:v1"})
+            await until(lambda: "2 of them here" in b.p.replicator.status)
+            assert names(b) == wanted | {f"{APP}:v1"}
 
 
 async def test_what_came_from_an_upstream_may_go(tmp_path: Path) -> None:

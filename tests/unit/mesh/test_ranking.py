@@ -162,6 +162,28 @@ def test_one_content_under_two_references_is_paid_once() -> None:
     assert sorted(chosen(rank(made, quota=20))) == [1, 1, 2]
 
 
+def test_nothing_that_policy_wants_goes_in_place_of_what_is_in_use() -> None:
+    here = {
+        1: held(1, 60, used_at=1),
+        7: Held({Digest("sha256", "7" * 64): 30}, may_go=True, used_at=9, in_use=True),
+    }
+    found = rank([candidate(1, clock=1, size=60), candidate(2, clock=2, size=40)], here, quota=100)
+    assert (chosen(found), found.evicted, found.is_short) == ([2, 1], (), True)
+    here[8] = held(8, 20, used_at=10)
+    found = rank([candidate(1, clock=1, size=60), candidate(2, clock=2, size=40)], here, quota=100)
+    assert (chosen(found), found.evicted, found.is_short) == ([2, 1], (hash_of(8),), True)
+
+
+def test_what_is_nowhere_else_stays_and_counts() -> None:
+    here = {hash_of(1): held(1, 60, used_at=1), hash_of(2): held(2, 30, used_at=2)}
+    made, nowhere_else = [candidate(3, size=50)], {hash_of(1)}
+    found = ranked(made, here, (), 100, is_elsewhere=lambda each: each not in nowhere_else)
+    assert (chosen(found), found.cut, found.evicted) == ([], 1, ())
+    nowhere_else = {hash_of(2)}
+    found = ranked(made, here, (), 100, is_elsewhere=lambda each: each not in nowhere_else)
+    assert (chosen(found), found.evicted) == ([3], (hash_of(1),))
+
+
 def test_of_one_reference_the_newest_counts() -> None:
     name = "r.example/app:latest"
     old, new = candidate(1, clock=1, reference=name), candidate(2, clock=2, reference=name)

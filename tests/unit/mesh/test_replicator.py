@@ -1,5 +1,6 @@
 """What policy wants comes here, within the quota, and nothing comes twice."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +179,27 @@ async def test_evicted_content_is_wanted_again_when_it_had_left_the_formation(tm
         await until(lambda: names(b) == {f"{APP}:v1"})
         a.add(f"{APP}:v2", [layer(2)])
         await until(lambda: names(b) == {f"{APP}:v2"})
-        a.p.store.remove_package(f"{APP}:v2")
-        await until(lambda: a.document(f"a:{APP}:v2-amd64") == {})
         a.p.store.remove_package(f"{APP}:v1")
         await until(lambda: a.document(f"a:{APP}:v1-amd64") == {})
         await until(lambda: all(row.collection != old.collection for row in b.p.state.replicas()))
         a.p.store.add_package(old)  # it was gone from the formation: this is a change
         await until(lambda: names(b) == {f"{APP}:v1"})
+
+
+async def test_the_last_copy_in_the_formation_stays(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b", rules=[rule()], quota_bytes=50_000)
+        made.link(a, b)
+        old = a.add(f"{APP}:v1", [layer(1)])
+        await until(lambda: names(b) == {f"{APP}:v1"})
+        a.p.store.remove_package(f"{APP}:v1")
+        await until(lambda: a.document(f"a:{APP}:v1-amd64") == {})
+        a.add(f"{APP}:v2", [layer(2)])
+        await until(lambda: "1 without room" in b.p.replicator.status)
+        await calm(b)
+        assert names(b) == {f"{APP}:v1"}
+        a.p.store.add_package(replace(old, reference="registry.example/elsewhere:v1"))  # now it may go
+        await until(lambda: names(b) == {f"{APP}:v2"})
 
 
 async def test_packages_that_people_brought_stay(tmp_path: Path) -> None:

@@ -106,6 +106,22 @@ async def test_referrers_of_both_forms(zoo: tuple[Path, dict[str, Any]]) -> None
     await source.close()
 
 
+async def test_one_bad_entry_hides_no_referrers(tmp_path: Path) -> None:
+    layout = ImageLayout(tmp_path)
+    image = layout.tag(layout.image([]), "v1")
+    others = [layout.tag(layout.artifact(bytes([each]), subject=image), f"o{each}") for each in range(4)]
+    good = layout.tag(layout.artifact(b"sbom", subject=image), "good")
+    layout.path(others[0]["digest"]).write_bytes(b"changed")
+    layout.path(others[1]["digest"]).unlink()
+    for each, target in ((2, "index.json"), (3, "nowhere")):
+        layout.path(others[each]["digest"]).unlink()
+        layout.path(others[each]["digest"]).symlink_to(tmp_path / target)
+    source = LayoutSource(Directory.open(tmp_path), "v1")
+    found = await source.referrers(await source.resolve())
+    assert [str(entry.digest) for entry in found] == [good["digest"]]
+    await source.close()
+
+
 async def test_blobs_are_read_from_any_offset_and_as_files(zoo: tuple[Path, dict[str, Any]]) -> None:
     layer = descriptor_of(
         json.loads((zoo[0] / Digest.parse(zoo[1]["image"]["digest"]).path).read_bytes())["layers"][0]

@@ -297,6 +297,69 @@ async def test_one_refused_repository_is_no_failure_of_others(odd: OddRegistry, 
         assert len(odd.seen) == asked
 
 
+async def test_one_refused_blob_is_no_failure_of_other_repositories(odd: OddRegistry, tmp_path: Path) -> None:
+    publish(odd, LAYER)
+    layer = blobs_of(odd)[-1]
+    odd.rules.append(lambda each: Reply(403) if f"/secret/blobs/{layer}" in each.path else None)
+    async with mirror(tmp_path, odd) as made:
+        for path in ("secret", "app"):
+            assert (await made.get(f"{path}/manifests/v1")).status_code == 200
+        answers = await asyncio.gather(*(made.get(f"{path}/blobs/{layer}") for path in ("secret", "app")))
+        assert [each.status_code for each in answers] == [503, 200]
+        assert answers[1].content == LAYER
+        assert not made.upstream.is_failing
+
+
+async def test_a_full_disk_is_no_failure_of_the_upstream(odd: OddRegistry, tmp_path: Path) -> None:
+    document = image(odd, LAYER)
+    document["layers"][0]["size"] = 1 << 60
+    odd.add_manifest(document, tag="v1")
+    async with mirror(tmp_path, odd) as made:
+        assert (await made.get("app/manifests/v1")).status_code == 200
+        answer = await made.get(f"app/blobs/{blobs_of(odd)[-1]}")
+        assert (answer.status_code, "room" in answer.text) == (503, True)
+        assert not made.upstream.is_failing
+        assert (await made.get(f"app/blobs/{blobs_of(odd)[0]}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b'{"schemaVersion": 1, "name": "old"}'), (200, b"[" + b" " * (5 << 20)), (400, b""), (416, b"")],
+)
+async def test_an_answer_that_cannot_be_used_is_no_failure_of_other_repositories(
+    odd: OddRegistry, tmp_path: Path, status: int, body: bytes
+) -> None:
+    publish(odd, LAYER)
+    reply = Reply(status, {"Content-Type": "application/json"}, body)
+    odd.rules.append(lambda each: reply if "/odd/" in each.path else None)
+    async with mirror(tmp_path, odd) as made:
+        assert (await made.get("odd/manifests/v1")).status_code == 503
+        assert not made.upstream.is_failing
+        assert (await made.get("app/manifests/v1")).status_code == 200
+
+
+async def test_a_portal_in_between_is_a_failure_of_all(odd: OddRegistry, tmp_path: Path) -> None:
+    odd.rules.append(lambda each: failing("html"))
+    async with mirror(tmp_path, odd) as made:
+        assert (await made.get("app/manifests/v1")).status_code == 503
+        assert made.upstream.is_failing
+
+
+async def test_a_tag_that_moved_stays_there_while_old_layers_are_read(
+    odd: OddRegistry, tmp_path: Path
+) -> None:
+    old = publish(odd, LAYER)
+    layer = blobs_of(odd)[-1]
+    async with mirror(tmp_path, odd, is_first=True) as made:
+        assert (await made.get("app/manifests/v1")).status_code == 200
+        new = publish(odd, OTHER)
+        await made.pull()
+        await made.listed(REFERENCE)
+        assert (await made.get(f"app/blobs/{layer}")).content == LAYER
+        await made.listed(f"{NAME}/app@{old}")
+        assert str(made.store.roots()[REFERENCE].digest) == new
+
+
 async def test_names_without_a_registry_are_looked_for_in_the_default_one(
     odd: OddRegistry, tmp_path: Path
 ) -> None:

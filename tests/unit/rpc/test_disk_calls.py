@@ -16,7 +16,7 @@ from peat_sidecar.rpc.disk_calls import DiskCalls
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
 from peat_sidecar.rpc.parts import Parts
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh
-from tests.support.nodes import bounded
+from tests.support.nodes import bounded, sha256_of
 from tests.unit.store.test_verifying import change
 
 NO_CONTEXT: Any = None
@@ -72,6 +72,8 @@ async def test_usage_and_garbage(tmp_path: Path) -> None:
         node.p.store.put(b"left over")
         kept = node.p.store.put(b"a single file")
         node.p.store.kept.add(kept.proven_digest)
+        with node.p.store.writer(100, expected=sha256_of(b"later"), resume=True) as writer:
+            writer.write(b"half")
         usage = await calls.get_store_usage(pb.GetStoreUsageRequest(), NO_CONTEXT)
         (one,) = usage.packages
         assert (one.reference, one.own_bytes, one.shared_bytes) == (APP, package.bytes, 0)
@@ -82,8 +84,9 @@ async def test_usage_and_garbage(tmp_path: Path) -> None:
             request = pb.CollectGarbageRequest(dry_run=dry_run, all=True)
             answer = await calls.collect_garbage(request, NO_CONTEXT)
             assert (answer.orphan_blobs, answer.orphan_bytes) == (1, 9)
+            assert (answer.partial_blobs, answer.partial_bytes) == (1, 4)
         answer = await calls.collect_garbage(pb.CollectGarbageRequest(all=True), NO_CONTEXT)
-        assert answer.orphan_blobs == 0
+        assert (answer.orphan_blobs, answer.partial_blobs) == (0, 0)
         assert node.p.store.find(kept.hash) is not None
 
 

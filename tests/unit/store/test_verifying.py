@@ -64,6 +64,26 @@ def test_a_bit_that_has_changed(store: Store, data_dir: Path, offset: int) -> No
         assert verify(again, blob) is Verdict.SOUND
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("size", [5, len(DATA) + 5])
+def test_a_file_of_another_size_is_set_aside(
+    store: Store, data_dir: Path, size: int, *, restart: bool
+) -> None:
+    blob = put(store)
+    path = store.directory / blob.proven_digest.path
+    path.chmod(0o644)
+    os.truncate(path, size)
+    if restart:
+        store.close()
+        store = Store.open(data_dir)
+    assert verify(store, blob) is (Verdict.GONE if restart else Verdict.DAMAGED)
+    assert store.find(blob.hash) is None
+    assert (data_dir / "damaged" / blob.proven_digest.hex).stat().st_size == size
+    assert not path.exists()
+    assert content(store, put(store).hash) == DATA
+    store.close()
+
+
 @pytest.mark.parametrize("how", ["changed", "short", "gone"])
 def test_a_tree_that_is_wrong_is_made_anew(store: Store, data_dir: Path, how: str) -> None:
     blob = put(store)
@@ -113,6 +133,28 @@ def test_what_packages_take(store: Store) -> None:
     assert found["one:v1"].own_bytes == len(own) + manifests["one:v1"]
     assert found["one:v1"].shared_bytes == found["other:v1"].shared_bytes == len(base) + 2
     assert found["other:v1"].own_bytes == manifests["other:v1"]
+
+
+def test_a_collection_that_is_put_back_after_a_restart(data_dir: Path) -> None:
+    """What goes with it is known again, and is not left over."""
+    with Store.open(data_dir) as store:
+        package = bring(store, "one:v1", b"layer")
+        info = store.find(package.collection)
+        assert info is not None
+        with store.reader(info.hash) as reader:
+            collection = reader.read(0, info.size)
+        change(data_dir / "oci" / info.proven_digest.path, 5)
+        assert verify(store, info) is Verdict.DAMAGED
+    with Store.open(data_dir) as store:
+        assert not store.is_whole(package)
+        with store.hold([package.collection]):
+            store.put(collection)
+            assert store.is_whole(package)
+            store.add_package(package)
+        assert store.is_whole(package)
+        assert store.orphans(0, ()) == []
+        store.remove_package("one:v1")
+        assert len(store.orphans(0, ())) == 3 + 4
 
 
 def test_what_a_package_misses(store: Store, data_dir: Path) -> None:

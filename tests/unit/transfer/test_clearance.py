@@ -23,6 +23,7 @@ from peat_sidecar.wire import (
     RangesSeq,
     encode_hash_sequence,
     encode_request,
+    parse_hash_sequence,
 )
 from tests.support.mesh_nodes import put_image
 from tests.support.nodes import Node, bounded, two_nodes, until
@@ -85,7 +86,7 @@ async def gets(peer: Node, holder: Node, blob: BlobHash) -> bool:
 async def test_the_last_pattern_that_fits_decides(
     tmp_path: Path, patterns: Sequence[str], reference: str, shared: bool
 ) -> None:
-    async with two_nodes(tmp_path) as (one, _, _):
+    async with two_nodes(tmp_path, share=()) as (one, _, _):
         assert Clearance(one.store, patterns).shares(reference) is shared
 
 
@@ -102,6 +103,15 @@ async def test_a_package_that_is_not_shared_is_not_there(tmp_path: Path, pattern
             await bounded(other.getter.fetch_package(secret.collection, one.address, Progress()))
         got = await bounded(other.getter.fetch_package(public.collection, one.address, Progress()))
         assert got.root == public.root
+
+
+async def test_all_of_a_shared_package_is_there_whichever_is_asked_for_first(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (one, _, _):
+        package = listed(one, "registry.example/public/app:v1", PUBLIC)
+        with one.store.reader(package.collection) as reader:
+            hashes = parse_hash_sequence(reader.read(0, reader.size))
+        for hash in (package.collection, *hashes):
+            assert Clearance(one.store).clears(hash)
 
 
 async def test_it_follows_what_is_listed(tmp_path: Path) -> None:
@@ -134,12 +144,37 @@ async def test_a_sequence_of_hashes_opens_nothing(tmp_path: Path) -> None:
 async def test_files_alone_are_shared_unless_all_is_kept(tmp_path: Path) -> None:
     for patterns, shared in (((), True), (HIDING, True), (ONLY, False), (("!*", "blob:*"), True)):
         async with two_nodes(tmp_path / str(len(patterns)) / str(shared), share=patterns) as (one, other, _):
-            one.store.put(PUBLIC)
-            assert await gets(other, one, hash_of(PUBLIC)) is shared
+            info = one.store.put(PUBLIC)
+            assert not await gets(other, one, info.hash)
+            one.store.kept.add(info.proven_digest)
+            assert await gets(other, one, info.hash) is shared
+
+
+async def test_what_belongs_to_no_package_yet_or_any_more_stays(tmp_path: Path) -> None:
+    """A layer of an import that goes on, of a package that was removed, and a part of an ended fetch."""
+    large = real_bytes(3_000_000)
+    blob, pairs = tree_of(large)
+    async with two_nodes(tmp_path, share=HIDING) as (one, other, _):
+        coming = one.store.put(COMMON)
+        listed(one, "registry.example/secret/app:v1", SECRET)
+        one.store.remove_package("registry.example/secret/app:v1")
+        with one.store.partial(blob, len(large)) as partial:
+            for piece in verified_pieces(large, pairs, ChunkRanges.of(0, 64)):
+                partial.write(piece)
+        for hash in (coming.hash, hash_of(SECRET), blob):
+            assert not await gets(other, one, hash)
+
+
+async def test_a_blob_that_was_fetched_by_itself_goes_on(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path, share=()) as (one, other, _):
+        info = one.store.put(PUBLIC)
+        one.store.kept.add(info.proven_digest)
+        await bounded(other.getter.fetch_blob(info.hash, one.address, Progress()))
+        assert await gets(one, other, info.hash)
 
 
 async def test_what_a_client_is_pushing_is_nobodys_yet(tmp_path: Path) -> None:
-    async with two_nodes(tmp_path) as (one, other, _):
+    async with two_nodes(tmp_path, share=()) as (one, other, _):
         info = one.store.put(PUBLIC)
         one.store.uploads.claim("registry.example/team/app", info.proven_digest)
         assert not await gets(other, one, info.hash)
@@ -194,7 +229,7 @@ async def test_an_observer_hears_of_it_once_it_is_shared(tmp_path: Path) -> None
 
 
 async def test_what_peers_know_by_another_name_goes_by_that(tmp_path: Path) -> None:
-    async with two_nodes(tmp_path) as (one, _, _):
+    async with two_nodes(tmp_path, share=()) as (one, _, _):
         clearance = Clearance(one.store, named=lambda name: MAPS.get(name, name))
         assert clearance.shares("localhost/app:v1")
         assert not clearance.shares("localhost/other:v1")

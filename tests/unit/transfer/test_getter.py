@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from peat_sidecar.errors import IntegrityError, NotFound, PeerUnavailable, Store
 from peat_sidecar.ids import EMPTY_HASH, BlobHash, Digest, PeerAddress
 from peat_sidecar.packages import LAYOUT_FILE, layout_index, parse_manifest
 from peat_sidecar.ranges import ChunkRanges
+from peat_sidecar.store import BlobInfo, Store
 from peat_sidecar.transfer import Progress
 from peat_sidecar.wire import Collection, encode_collection
 from tests.support.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
@@ -53,6 +55,29 @@ async def test_blobs_of_every_interesting_size(tmp_path: Path, kind: str) -> Non
             assert (info.size, info.digest, info.complete) == (size, sha256_of(data), True)
             assert content(getter.store, blob) == data
             assert (progress.total_bytes, progress.done_bytes, progress.done_blobs) == (size, size, 1)
+
+
+async def test_the_index_is_read_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, threads = Store.find, set()
+
+    def noting(store: Store, name: BlobHash | Digest) -> BlobInfo | None:
+        if store is not provided:
+            threads.add(threading.current_thread())
+        return find(store, name)
+
+    manifest, blobs = layered(real_bytes(70_000))
+    async with two_nodes(tmp_path, "memory") as (provider, getter, _):
+        provided = provider.store
+        sent = put_package(provided, manifest, blobs)
+        single = provider.store.put(b"a single file").hash
+        monkeypatch.setattr(Store, "find", noting)
+        await bounded(getter.getter.fetch_package(sent.collection, provider.address, Progress()))
+        await bounded(getter.getter.fetch_blob(single, provider.address, Progress()))
+        monkeypatch.undo()
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 @pytest.mark.parametrize("kind", KINDS)
