@@ -293,7 +293,7 @@ class Replicator:
                     remove_package(self._store, name, only=lambda there: self._may_go(there, collection, row))
                     _log.info("a package is taken out for room", package=str(name))
                 except NotFound:
-                    self._is_short = True
+                    self._last = replace(self._last, is_short=True)
 
     def _may_go(self, package: StoredPackage, collection: BlobHash, row: ReplicaRow | None) -> bool:
         """Asked in the moment in which it would go: there may be another under its name by now, and somebody
