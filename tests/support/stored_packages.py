@@ -4,7 +4,7 @@ import json
 
 from peat_sidecar.packages import Package, assemble, parse_manifest
 from peat_sidecar.store import Store, StoredPackage
-from peat_sidecar.transfer import list_package
+from peat_sidecar.transfer import list_package, stored_documents
 from tests.support.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from tests.support.nodes import sha256_of
 
@@ -36,3 +36,12 @@ def bring(store: Store, reference: str | None, *layers: bytes) -> StoredPackage:
             if store.find(sha256_of(data)) is None:
                 store.put(data, expected=sha256_of(data))
         return list_package(store, package, reference)
+
+
+def list_again(store: Store, package: StoredPackage, reference: str, *, own: bool = True) -> StoredPackage:
+    """A package that is here, under another name, as one who pushes it does or, not for its own sake, one who
+    pulls it through.
+    """
+    whole = stored_documents(package.collection, store)
+    assert whole is not None
+    return list_package(store, whole.package, reference, own=own)

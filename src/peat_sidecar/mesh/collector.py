@@ -72,8 +72,7 @@ class Collector:
     def remember_uses(self) -> None:
         """Writes what has changed by more than a little."""
         here = {each.root.digest for each in self._store.packages()}
-        for root in self._store.cached.all() - here:
-            self._store.cached.remove(root)
+        self._store.forget_marks()
         fresh, gone = self._store.uses.to_write(here)
         if fresh or gone:
             self._state.put_uses(fresh, gone)

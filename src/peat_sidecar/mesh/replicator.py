@@ -187,8 +187,10 @@ class Replicator:
         }
         quota_bytes = self.quota_bytes
         cached = self._store.cached.all() if quota_bytes else ()
+        own = self._store.own.all() if quota_bytes else ()
+        stays = {each.collection for each in packages if each.root.digest in own}
         upstream = {each.collection for each in packages if each.root.digest in cached}
-        free = (upstream | replicas.keys()) - (coming or set())
+        free = (upstream | replicas.keys()) - (coming or set()) - stays
         held = self._held(packages, free, has_quota=quota_bytes > 0)
         users = {
             offer.collection: offer.bytes
@@ -286,10 +288,25 @@ class Replicator:
             self._state.put_replica(replace(row, unwanted_by=self._digest))
         for package in packages:
             if package.collection == collection:
-                name = package.reference or str(package.root.digest)
-                _log.info("a package is taken out for room", package=name)
-                with suppress(NotFound):
-                    remove_package(self._store, package.reference or package.root.digest)
+                name = package.reference or package.root.digest
+                try:
+                    remove_package(self._store, name, only=lambda there: self._may_go(there, collection, row))
+                    _log.info("a package is taken out for room", package=str(name))
+                except NotFound:
+                    self._last = replace(self._last, is_short=True)
+
+    def _may_go(self, package: StoredPackage, collection: BlobHash, row: ReplicaRow | None) -> bool:
+        """Asked in the moment in which it would go: there may be another under its name by now, and somebody
+        may need it.
+        """
+        store, root = self._store, package.root.digest
+        return (
+            package.collection == collection
+            and (row is not None or root in store.cached)
+            and root not in store.own
+            and not self._pins.holds(package)
+            and store.in_use().isdisjoint((collection, *package.blobs))
+        )
 
     def _want(self, held: dict[BlobHash, Held]) -> None:
         wanted = {str(each.offer.collection): each for each in self._last.chosen}

@@ -71,8 +71,10 @@ def _take(
     with repositories.changing:
         if tag is not None:
             _tag(repositories, repository, package, tag, is_immutable=is_immutable)
-        elif root.digest not in {each.digest for each in repositories.roots(repository)}:
-            list_package(store, package, repository.reference(root.digest))
+        else:  # under all its names: it may have been less, and somebody else's, until now
+            names = repositories.references(repository, root.digest)
+            for name in names or [repository.reference(root.digest)]:
+                list_package(store, package, name)
         _drop_children(repositories, repository, package)
     for blob in package.blobs:  # the package holds it from now on
         store.uploads.release(repository.name, blob.digest)

@@ -79,6 +79,11 @@ class Repositories:
         own = (root for reference, root in found.items() if repository.holds(reference))
         return list({root.digest: root for root in own}.values())
 
+    def references(self, repository: Repository, digest: Digest) -> list[str]:
+        """The names under which a manifest is listed in it."""
+        found = self.store.roots(repository.name)
+        return [name for name, root in found.items() if repository.holds(name) and root.digest == digest]
+
     def blob(self, repository: Repository, digest: Digest) -> BlobInfo | None:
         """A blob that is here and belongs to the repository."""
         info = self.store.find(digest)
@@ -133,13 +138,13 @@ class Repositories:
         if package is None:
             return
         digest = package.root.digest
-        if self._references(repository, digest) == [repository.reference(tag)]:
+        if self.references(repository, digest) == [repository.reference(tag)]:
             self.store.add_package(replace(package, reference=repository.reference(digest)))
 
     def remove_manifest(self, repository: Repository, digest: Digest) -> bool:
         """Removes it with all its tags, and the blobs that only it held. Whether it was there."""
         with self.changing:
-            references = self._references(repository, digest)
+            references = self.references(repository, digest)
             for reference in references:
                 remove_package(self.store, reference)
         if not references and self.manifest(repository, digest) is not None:
@@ -159,10 +164,6 @@ class Repositories:
 
     def _is_known(self, repository: Repository) -> bool:
         return any(self.store.has_reference(f"{repository.name}{mark}") for mark in ":@")
-
-    def _references(self, repository: Repository, digest: Digest) -> list[str]:
-        found = self.store.roots(repository.name)
-        return [name for name, root in found.items() if repository.holds(name) and root.digest == digest]
 
     def _holding(self, repository: Repository, digest: Digest) -> list[str]:
         info = self.store.find(digest)

@@ -57,11 +57,14 @@ class Catalog:
 
         return end
 
-    def add(self, package: StoredPackage) -> None:
-        """Replaces what had that reference. NotFound when a blob of it is not complete here."""
+    def add(self, package: StoredPackage, mark: Callable[[], None] = lambda: None) -> None:
+        """Replaces what had that reference. NotFound when a blob of it is not complete here. `mark` is called
+        before it is listed, under the lock of the names.
+        """
         shelf = self._shelf
         with shelf.naming:
             self._require_here(package)
+            mark()
             root = package.root
             descriptor = {"mediaType": root.media_type, "digest": str(root.digest), "size": root.size}
             if root.artifact_type is not None:
@@ -99,10 +102,14 @@ class Catalog:
         with self._shelf.naming:
             self._shelf.index.add_blobs(self._typed(descriptors))
 
-    def remove(self, name: Digest | BlobHash | str) -> list[StoredPackage]:
-        """Forgets the packages of that name; their blobs stay. Says which they were."""
+    def remove(
+        self, name: Digest | BlobHash | str, only: Callable[[StoredPackage], bool] = lambda package: True
+    ) -> list[StoredPackage]:
+        """Forgets the packages of that name; their blobs stay. Says which they were. `only` is asked of each,
+        under the lock of the names.
+        """
         with self._shelf.naming:
-            rows = self._shelf.index.find_packages(name)
+            rows = [row for row in self._shelf.index.find_packages(name) if only(_package(row))]
             names = [row.name for row in rows]
             try:
                 self._shelf.index.remove_packages(names)

@@ -35,16 +35,21 @@ class Holdings:
         """Blobs that were taken in by themselves: they stay until somebody deletes them."""
         self.cached = Marks(shelf.layout.cached)
         """Roots of packages that were brought from an upstream for a client: they may go for room."""
+        self.own = Marks(shelf.layout.own)
+        """Roots of packages that were brought here for their own sake: they never go for room."""
         self._discarding = Discarding(shelf, catalog.companions, self.uploads, self.kept, self._holds)
         self.uploads.discard = self._discarding.discard
 
     # packages
 
-    def add_package(self, package: StoredPackage) -> None:
+    def add_package(self, package: StoredPackage, *, own: bool | None = None) -> None:
         """Lists a package whose blobs are all here, in the index and in index.json; replaces the one that had
         its reference. NotFound names a blob that is missing.
+
+        `own`: it was brought here for its own sake; False: for a client, from where it can be had again,
+        which changes nothing for one that is here; None: nobody says.
         """
-        self._catalog.add(package)
+        self._catalog.add(package, lambda: self._mark(package.root.digest, own))
 
     def packages(self) -> list[StoredPackage]:
         """All, the newest first."""
@@ -54,9 +59,18 @@ class Holdings:
         """By root digest, by collection hash, or by reference."""
         return self._catalog.find(name)
 
-    def remove_package(self, name: Digest | BlobHash | str) -> list[StoredPackage]:
-        """Forgets packages; their blobs stay until they are deleted. Returns what was removed."""
-        return self._catalog.remove(name)
+    def remove_package(
+        self, name: Digest | BlobHash | str, *, only: Callable[[StoredPackage], bool] = lambda package: True
+    ) -> list[StoredPackage]:
+        """Forgets packages; their blobs stay until they are deleted. Returns what was removed. `only` is
+        asked of each in the moment in which it would go, when nobody can list it.
+        """
+        removed = self._catalog.remove(name, only)
+        with self._shelf.naming:
+            for root in {each.root.digest for each in removed}:
+                if self._catalog.find(root) is None:
+                    self.own.remove(root)
+        return removed
 
     def has_reference(self, prefix: str) -> bool:
         """Whether a package's reference begins with a text."""
@@ -79,6 +93,23 @@ class Holdings:
         it; one that gave its reference to another is among the removed. Returns what ends it.
         """
         return self._catalog.subscribe(listener)
+
+    def forget_marks(self) -> None:
+        """Of packages that are not here any more."""
+        with self._shelf.naming:
+            here = {each.root.digest for each in self.packages()}
+            for marks in (self.own, self.cached):
+                for root in marks.all() - here:
+                    marks.remove(root)
+
+    def _mark(self, root: Digest, own: bool | None) -> None:
+        """Called with the lock of the names held."""
+        if own:
+            self.own.add(root)
+            self.cached.remove(root)
+        elif own is False and self._catalog.find(root) is None:
+            self.cached.add(root)
+            self.own.remove(root)
 
     # what is needed
 

@@ -4,7 +4,7 @@ oci/oci-layout, oci/index.json, oci/blobs/<algorithm>/<hex>     complete blobs; 
 trees/<hash>                                                     pre-order tree pairs, none up to 16 KiB
 partial/<hash>.{data,tree,have}, partial/<digest>.download       what is not complete, and temporary files
 uploads/<owner>/<id>.upload, <algorithm>-<hex>.blob             what clients send, and have sent
-kept/<algorithm>-<hex>, cached/<algorithm>-<hex>                marks of blobs and of packages' roots
+kept/<algorithm>-<hex>, cached/..., own/...                       marks of blobs and of packages' roots
 damaged/<hex>                                                   what turned out to be damaged, by its sha256
 index.db, lock, reserve
 """
@@ -66,6 +66,11 @@ class Layout:
     def cached(self) -> Path:
         """Marks of the roots of packages that can be brought again from where they came from."""
         return self.data_dir / "cached"
+
+    @property
+    def own(self) -> Path:
+        """Marks of the roots of packages that were brought here for their own sake."""
+        return self.data_dir / "own"
 
     @property
     def damaged(self) -> Path:

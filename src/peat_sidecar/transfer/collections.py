@@ -11,16 +11,15 @@ from peat_sidecar.store import Store, StoredPackage
 from peat_sidecar.wire import Collection, encode_collection
 
 
-def list_package(store: Store, package: Package, reference: str | None) -> StoredPackage:
-    """Lists a package under a reference, or by its root alone. `NotFound` names a blob that is
-    missing. Blocks.
+def list_package(store: Store, package: Package, reference: str | None, *, own: bool = True) -> StoredPackage:
+    """Lists a package under a reference, or by its root alone; not its `own`: it may go for room. `NotFound`
+    names a blob that is missing. Blocks.
     """
     with store.hold(blob.digest for blob in package.blobs):
         files = _collection_files(store, package)
         with store.hold(BlobHash(blake3(data).digest()) for data in files):
             stored = stored_package(package, _put(store, files), reference)
-            store.cached.remove(stored.root.digest)  # whoever brings it may have nothing else
-            store.add_package(stored)
+            store.add_package(stored, own=own)
     return stored
 
 

@@ -76,9 +76,11 @@ class Importer:
         referrers: bool = False,
         referrers_in: str | None = None,
         link: bool = False,
+        own: bool = True,
     ) -> Imported:
         """A package, with what refers to it where that is asked for; listed when all of it is here. With
-        `referrers_in` they are listed in that repository, by digest, else without a reference.
+        `referrers_in` they are listed in that repository, by digest, else without a reference. What is
+        not brought for its `own` sake may go for room.
 
         `IntegrityError` names a blob whose bytes are wrong, and nothing of it is kept; `SourceError` and
         `Refused` as the source has them; `StoreFull` when there is no room. What came before an error stays
@@ -101,7 +103,7 @@ class Importer:
             await self._take(source, list(blobs.values()), raw, progress, link=link)
             names = [list_as, *(_name_in(referrers_in, each.root.digest) for each in packages[1:])]
             stored = [
-                await in_thread(list_package, self._store, package, name)
+                await in_thread(list_package, self._store, package, name, own=own)
                 for package, name in zip(packages, names, strict=True)
             ]
         return Imported(stored[0], tuple(stored[1:]), tuple(foreign))

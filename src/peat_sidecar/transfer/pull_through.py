@@ -149,14 +149,14 @@ class PullThrough:
                 await asyncio.wait(self._downloads.values())
             async with upstream.source(_path(repository), found.root.digest) as source:
                 asked = _AskedFor(source, self._store, found.root)
-                others = {each.root.digest for each in await in_thread(self._store.packages)}
-                others -= await in_thread(self._store.cached.all)
                 imported = await self._importer.import_package(
-                    asked, progress, list_as=found.reference, referrers=True, referrers_in=repository
+                    asked,
+                    progress,
+                    list_as=found.reference,
+                    referrers=True,
+                    referrers_in=repository,
+                    own=False,
                 )
-                for each in (imported.package, *imported.referrers):
-                    if each.root.digest not in others:  # nobody had brought it here for its own sake
-                        await in_thread(self._store.cached.add, each.root.digest)
             return Outcome(imported.package, referrers=imported.referrers, foreign=imported.foreign)
 
         try:

@@ -1,5 +1,6 @@
 """Removal of packages, with those of their and their collections' blobs that no other package needs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from peat_sidecar.errors import NotFound
@@ -16,13 +17,18 @@ class Removed:
     deleted_bytes: int
 
 
-def remove_package(store: Store, name: Digest | BlobHash | str) -> Removed:
+def remove_package(
+    store: Store,
+    name: Digest | BlobHash | str,
+    *,
+    only: Callable[[StoredPackage], bool] = lambda package: True,
+) -> Removed:
     """Forgets the packages of that name and deletes what only they held. `NotFound` when there is none.
 
     Blobs that a transfer is at work with, or that were sent for a manifest that is still to come, stay.
-    Blocks.
+    `only` is asked of each package in the moment in which it would go. Blocks.
     """
-    packages = store.remove_package(name)
+    packages = store.remove_package(name, only=only)
     if not packages:
         raise NotFound(f"package {str(name)[:200]!r} is not in the store")
     doomed: dict[BlobHash, None] = {}

@@ -9,6 +9,7 @@ from peat_sidecar.errors import ConfigError
 from peat_sidecar.mesh.quota import Quota
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh
 from tests.support.nodes import until
+from tests.support.stored_packages import list_again
 
 APP = "registry.example/team/app"
 
@@ -123,3 +124,31 @@ async def test_what_came_from_an_upstream_may_go(tmp_path: Path) -> None:
         b.p.store.cached.add(cached.root.digest)
         b.add(f"{APP}:own", [layer(2)])
         await until(lambda: names(b) == {f"{APP}:own"})
+
+
+async def test_a_replica_that_is_pushed_here_stays(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b", quota_bytes=50_000)
+        made.link(a, b)
+        await fetch(b, a, "v1", 1)
+        package = b.content(f"{APP}:v1")
+        assert package is not None
+        list_again(b.p.store, package, "localhost/app:v1")
+        await fetch(b, a, "v2", 2)
+        await until(lambda: names(b) == {f"{APP}:v1", "localhost/app:v1"})
+
+
+async def test_what_has_changed_since_it_was_chosen_does_not_go(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b = await made.node("a"), await made.node("b")
+        made.link(a, b)
+        await fetch(b, a, "v1", 1)
+        chosen = b.p.store.packages()
+        (row,) = b.p.state.replicas()
+        b.p.pins.set(f"{APP}:v1")
+        b.p.replicator._evict(row.collection, row, chosen)
+        assert names(b) == {f"{APP}:v1"}
+        b.p.pins.remove(f"{APP}:v1")
+        fresh = b.add(f"{APP}:v1", [layer(2)])
+        b.p.replicator._evict(row.collection, row, chosen)
+        assert [each.root for each in b.p.store.packages()] == [fresh.root]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES
+from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, assemble, parse_manifest
 from peat_sidecar.store import Store
-from peat_sidecar.transfer import remove_package
+from peat_sidecar.transfer import list_package, remove_package
 from tests.support.images import OCI_INDEX, OCI_MANIFEST
-from tests.support.nodes import bounded
+from tests.support.nodes import bounded, sha256_of
 from tests.support.real_files import real_bytes
 from tests.support.registry_client import code_of, descriptor, digest_of, encoded, index
 from tests.unit.registry.endpoint import endpoint
@@ -80,6 +80,25 @@ async def test_children_of_an_index_are_a_part_of_its_package(tmp_path: Path) ->
         assert (await client.get(f"/v2/app/manifests/{child}")).content == encoded(children[0])
         assert (await client.delete(f"/v2/app/manifests/{digest}")).status_code == 202
         assert (await client.get(f"/v2/app/manifests/{child}")).status_code == 404
+
+
+async def test_an_index_that_was_sparse_is_pushed_with_its_other_child(tmp_path: Path) -> None:
+    """By digest; until now it was here for its client only."""
+    async with endpoint(tmp_path) as (client, store):
+        one, other = [await image(client, "app", text) for text in ("one", "other")]
+        whole = index(one, other)
+        documents = {sha256_of(each): each for each in map(encoded, (whole, one))}
+        for raw in documents.values():
+            store.put(raw)
+        package = assemble(parse_manifest(encoded(whole), None).descriptor, documents.get)
+        list_package(store, package, "localhost/app:v1", own=False)
+        await push_manifest(client, "app", other)
+        digest = await push_manifest(client, "app", whole)
+        assert names(store) == {"localhost/app:v1"}
+        assert store.cached.all() == set()
+        for url in (f"manifests/{digest_of(encoded(other))}", f"blobs/{other['layers'][0]['digest']}"):
+            assert (await client.get(f"/v2/app/{url}")).status_code == 200
+        assert (await client.get(f"/v2/app/manifests/{digest}")).status_code == 200
 
 
 async def test_a_referrer_that_is_listed_under_the_tag_and_is_not_here(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ import pytest
 from peat_sidecar.errors import NotFound
 from peat_sidecar.packages import Package, assemble, collection_names, layout_files
 from peat_sidecar.store import Store
+from peat_sidecar.transfer import remove_package
 from peat_sidecar.transfer.collections import store_collection
 from peat_sidecar.wire import parse_collection, parse_hash_sequence
 from tests.support.manifests import Json, encoded, image
 from tests.support.manifests import Shelf as Documents
 from tests.support.nodes import content, put_package
+from tests.support.stored_packages import bring, list_again
 
 
 def package_of(document: Json) -> Package:
@@ -59,3 +61,12 @@ def test_a_missing_blob_is_named(tmp_path: Path) -> None:
         with pytest.raises(NotFound, match=str(package.blobs[-1].digest)):
             store_collection(store, package)
         assert len(store.blobs()) == 3
+
+
+def test_what_somebody_brought_does_not_become_what_may_go(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        own = bring(store, "own:v1", b"one")
+        list_again(store, own, "pulled:v1", own=False)
+        assert (store.own.all(), store.cached.all()) == ({own.root.digest}, set())
+        remove_package(store, own.root.digest)
+        assert store.own.all() == set()
