@@ -232,7 +232,6 @@ async def test_content_that_is_not_what_its_record_says(tmp_path: Path) -> None:
         a, b = await made.node("a"), await made.node("b")
         a.p.tasks[2].cancel()  # the announcer, which would take it back
         package = a.add(None, [layer(1)])
-        await calm(a)  # or it would take back what it has not said itself
         false = {"root": f"sha256:{'0' * 64}", "collection": str(package.collection), "bytes": package.bytes}
         content = false | {"blobs": 3, "state": "complete", "listed_as": REF}
         a.p.records.put("packages", "a:false", {"reference": REF, "arch": "amd64", "content": content})
