@@ -99,7 +99,7 @@ async def test_fetches_what_our_endpoint_serves(
     fetched = await peer.get(address_of(endpoint), blob)
     await serving
     assert (fetched.size, fetched.blake3) == (len(SMALL), blob)
-    assert 0 < fetched.wire_seconds <= fetched.total_seconds
+    assert fetched.wire_seconds > 0
     assert await peer.read(blob) == SMALL
     assert (await peer.held(blob)).status == "complete"
     await peer.export(blob, tmp_path / "out")

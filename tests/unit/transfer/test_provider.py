@@ -46,6 +46,7 @@ class Link:
 
     async def ask(self, request: Request | bytes) -> bytes:
         stream = await self.connection.open_stream()
+        stream.stall_seconds = 10  # of the getter: the provider's is what tests wait for
         await stream.write(request if isinstance(request, bytes) else encode_request(request))
         await stream.finish()
         return await bounded(stream.read_to_end(1 << 26))
