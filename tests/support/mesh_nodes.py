@@ -185,7 +185,7 @@ class MeshNode:
             self.peers,
             offers=offers,
             providers=providers,
-            arrivals=Arrivals(store, state, platforms, exports, rules),
+            arrivals=Arrivals(store, state, platforms, exports, rules, offers),
             approve_above=lambda: limiter.limits.budgets.approve_above,
             now=self.day or self.time,
             clock=self.time,

@@ -255,7 +255,7 @@ class Mesh:
             ground.peers,
             offers=offers,
             providers=self.providers,
-            arrivals=Arrivals(store, state, policy.platforms, self.exports, rules),
+            arrivals=Arrivals(store, state, policy.platforms, self.exports, rules, offers),
             approve_above=lambda: ground.limiter.limits.budgets.approve_above,
         )
         ground.limiter.on_change(self.wants.limits_changed)

@@ -52,6 +52,14 @@ class AnyTag:
         return True
 
 
+class ResolvesNames(Protocol):
+    """The part of the offers that is needed here."""
+
+    def resolve(self, name: str, *, arch: str = "") -> Offer | None:
+        """The package that a name means."""
+        ...
+
+
 class Arrivals:
     """Blocks; thread-safe."""
 
@@ -62,12 +70,14 @@ class Arrivals:
         platforms: Platforms,
         exports: TakesExports | None = None,
         tags: JudgesTags | None = None,
+        offers: ResolvesNames | None = None,
     ) -> None:
         self._store = store
         self._state = state
         self._platforms = platforms
         self._exports = exports
         self._tags = tags or AnyTag()
+        self._offers = offers
         self._contents = ContentsReader(store)
 
     def expect(self, offer: Offer, row: WantRow) -> str | None:
@@ -154,8 +164,15 @@ class Arrivals:
     def _replaces(self, offer: Offer, old: StoredPackage) -> bool:
         """Whether it takes over the name."""
         if self._is_version(offer, old):
-            return not self._tags.is_immutable(offer.listed_as)
+            return self._is_meant(offer) and not self._tags.is_immutable(offer.listed_as)
         return self._platforms.runs(offer.arch) and not self._platforms.runs(self._arch(old))
+
+    def _is_meant(self, offer: Offer) -> bool:
+        """Whether its tag stands for it by the records: an old version may be asked for by its digest."""
+        if self._offers is None:
+            return True
+        meant = self._offers.resolve(offer.listed_as, arch=offer.arch)
+        return meant is None or meant.root == offer.root
 
     def _is_version(self, offer: Offer, old: StoredPackage) -> bool:
         """Whether it is another version of the same, and not the same for another platform."""

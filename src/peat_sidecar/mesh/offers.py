@@ -196,18 +196,17 @@ class Offers:
         return [each for each in self._records.find(path, value) if self._trust.decides(each)]
 
     def _named(self, name: str) -> list[Document]:
-        """By the reference as it is, or by what is listed under it: sources may leave the registry out."""
-        if found := self._find("reference", name):
-            return found
-        listed = listable(name)
+        """By the reference as it is, and by what is listed under it: sources may leave the registry out."""
+        exact, listed = self._find("reference", name), listable(name)
         if not listed:
-            return []
+            return exact
         if "@" in listed:
-            return self._find("content.root", listed.partition("@")[2])
-        shorter = [listed, listed.removesuffix(":latest"), listed.partition("/")[2]]
-        return [
+            return exact or self._find("content.root", listed.partition("@")[2])
+        forms = dict.fromkeys([listed, listed.removesuffix(":latest"), listed.partition("/")[2]])
+        forms.pop(name, None)
+        return exact + [
             document
-            for text in dict.fromkeys(shorter)
+            for text in forms
             for document in self._find("reference", text)
             if _listed(document) == listed
         ]

@@ -40,8 +40,9 @@ class TagPolicy:
         return self.kind is TagKind.IMMUTABLE
 
     def admits(self, signers: Iterable[EndpointId]) -> bool:
-        """Whether what these have signed counts."""
-        return self.kind is not TagKind.SIGNERS or self.signers.issuperset(signers)
+        """Whether what these have signed counts; what nobody is known to have signed does not."""
+        given = set(signers)
+        return self.kind is not TagKind.SIGNERS or (bool(given) and given <= self.signers)
 
 
 NEWEST = TagPolicy()

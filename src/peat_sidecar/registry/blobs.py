@@ -26,7 +26,7 @@ class Blobs:
     async def get(self, request: Request, repository: Repository, name: str) -> Answer:
         """GET and HEAD."""
         digest = parse_digest(name)
-        found = await self._find(repository, digest)
+        found = await self._find(repository, digest, is_head=request.method == "HEAD")
         headers = {**names_of(digest), "Accept-Ranges": "bytes", "Content-Type": _OCTETS}
         if is_known(request, digest):
             return Answer(304, names_of(digest))
@@ -50,12 +50,17 @@ class Blobs:
             raise _unknown(repository, digest) from None
         return Answer(status, headers, pieces=pieces)
 
-    async def _find(self, repository: Repository, digest: Digest) -> BlobInfo | Descriptor:
+    async def _find(self, repository: Repository, digest: Digest, *, is_head: bool) -> BlobInfo | Descriptor:
         info = await in_thread(self._repositories.blob, repository, digest)
         if info is not None:
             return info
-        with sought():
-            found = await self._elsewhere.blob(repository.name, digest)
+        found: Descriptor | None = None
+        try:
+            with sought():
+                found = await self._elsewhere.blob(repository.name, digest)
+        except Fault:
+            if not is_head:  # by which who pushes asks whether a blob has to be sent
+                raise
         if found is None:
             raise _unknown(repository, digest)
         return found

@@ -57,7 +57,8 @@ class Crowd:
             return ChunkRanges.all()
         everything = ChunkRanges.all().clamp(want.size)
         getting = (each for each in others if each.is_getting)
-        ids = frozenset(each.peer for each in getting if everything - (each.get(want.hash) or everything))
+        maps = ((each.peer, each.get(want.hash)) for each in getting)
+        ids = frozenset(peer for peer, held in maps if held is not None and everything - held)
         known, share = self._shares.get(want.hash, (None, ChunkRanges.all()))
         if ids != known:
             share = share_of(want, self._own, ids)

@@ -173,6 +173,8 @@ async def test_who_was_waited_for_in_vain_is_waited_for_again_when_back(tmp_path
             path = f"{REPOSITORY}/blobs/{package.blobs[1]}"
             first, second = await there.get(path), await there.get(path)
             assert (first.status_code, second.status_code) == (503, 503)
+            asked = await there.client.head(f"/v2/{path}")
+            assert asked.status_code == 404  # so whoever pushes it there sends it
             assert "a moment ago" not in first.json()["errors"][0]["message"]
             assert "a moment ago" in second.json()["errors"][0]["message"]
             made.link(a, b)

@@ -235,11 +235,43 @@ async def test_nobody_else_says_what_names_of_localhost_are(tmp_path: Path) -> N
             assert (await there.get("other/tags/list")).status_code == 404
 
 
+async def test_an_old_version_that_is_asked_for_by_itself_does_not_take_the_tag(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        _, b, _, first, second = await two_versions(made)
+        for name in (REF, str(first.collection)):
+            b.p.wants.add(name)
+            await wanted(b, name, "done")
+        found, old = b.p.store.package(REF), b.p.store.package(f"{REF}@{first.root.digest}")
+        assert found is not None
+        assert old is not None
+        assert found.root.digest == second.root.digest
+
+
+async def test_a_word_without_the_registry_is_not_hidden_by_one_with_it(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as made:
+        a, b, c = await made.node("a"), await made.node("b"), await made.node("c")
+        for node, reference in ((c, REF), (a, "team/app:v1")):  # the second is the newer one
+            node.p.tasks[2].cancel()  # the announcer, which would take it back
+            package = node.add(None, [layer(len(reference))])
+            content: dict[str, object] = {"root": str(package.root.digest)}
+            content |= {"collection": str(package.collection), "state": "complete", "listed_as": REF}
+            fields = {"reference": reference, "arch": "amd64"}
+            numbers = {"blobs": 3, "bytes": package.bytes}
+            node.p.records.put(
+                "packages", f"{node.name}:{reference}", fields | {"content": content | numbers}
+            )
+            made.link(b, node)
+        await until(lambda: len(b.p.offers.named(REF)) == 2)
+        assert {each.reference for each in b.p.offers.named(REF)} == {REF, "team/app:v1"}
+
+
 def test_policies() -> None:
     some = "a" * 64
     policies = TagPolicies.parse(["*/team/*=immutable", f"registry.example/*=signers {some}", "*=newest"])
     assert policies.of("registry.example/team/app:v1").is_immutable
     assert [str(each) for each in policies.of("registry.example/app:v1").signers] == [some]
+    assert not policies.of("registry.example/app:v1").admits([])  # nobody is known to have said it
+    assert policies.of("other.example/app:v1").admits([])
     assert not policies.of("other.example/app:v1").is_immutable
     assert not policies.of("registry.example/team/app@sha256:" + some).is_immutable
 

@@ -10,8 +10,10 @@ from peat_sidecar.ids import EndpointId
 from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.rate import Limits
 from peat_sidecar.transfer import Progress, Sources
-from peat_sidecar.transfer.crowd import share_of
+from peat_sidecar.transfer.crowd import Crowd, share_of
 from peat_sidecar.transfer.division import count
+from peat_sidecar.transfer.live_maps import LiveMaps
+from peat_sidecar.transfer.source_progress import SourceProgress
 from peat_sidecar.transfer.wants import Want
 from tests.support.nodes import bounded, content
 from tests.support.real_files import real_bytes
@@ -53,6 +55,20 @@ def test_blobs_that_end_within_a_piece_are_divided_whole() -> None:
         one, other = share_of(want, IDS[0], [IDS[1]]), share_of(want, IDS[1], [IDS[0]])
         assert not one & other
         assert not ChunkRanges.all().clamp(size) - one - other
+
+
+async def test_who_holds_nothing_yet_is_at_it_too() -> None:
+    crowd, seed = Crowd(IDS[0]), maps_of(IDS[7], ChunkRanges.all().clamp(WANT.size))
+    crowd.maps = [maps_of(each, ChunkRanges.none()) for each in IDS[1:3]]
+    assert crowd.left_to_others(WANT, seed) == ChunkRanges.all() - share_of(WANT, IDS[0], IDS[1:3])
+
+
+def maps_of(peer: EndpointId, held: ChunkRanges) -> LiveMaps:
+    """Of a peer that has just said what it holds."""
+    maps = LiveMaps(peer, lambda: None, SourceProgress())
+    maps._held[WANT.hash] = held
+    maps._heard_at = asyncio.get_running_loop().time()
+    return maps
 
 
 async def test_a_seed_gives_three_getters_little_more_than_one_copy(tmp_path: Path) -> None:
