@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,12 +56,13 @@ class Both:
 KEY = bytes(range(32))
 
 
-@pytest.fixture(params=["memory", "file"])
-async def both(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Both]:
-    files = tmp_path / "rust" if request.param == "file" else None
+@contextlib.asynccontextmanager
+async def both_of(kind: str, tmp_path: Path, share: Sequence[str] | None = None) -> AsyncIterator[Both]:
+    """`share` as `start_node` has it."""
+    files = tmp_path / "rust" if kind == "file" else None
     async with network("iroh") as made:
         with Store.open(tmp_path / "ours") as store:
-            ours = await start_node(store, made, stall_seconds=2)
+            ours = await start_node(store, made, stall_seconds=2, share=share)
             pair = Both(ours, await AsterPeer.start(files, secret_key=KEY), files)
             try:
                 async with asyncio.timeout(100):
@@ -69,6 +70,12 @@ async def both(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             finally:
                 await pair.rust.close()
                 await ours.vanish()
+
+
+@pytest.fixture(params=["memory", "file"])
+async def both(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Both]:
+    async with both_of(request.param, tmp_path) as pair:
+        yield pair
 
 
 async def test_we_fetch_blobs_of_every_interesting_size(both: Both) -> None:
@@ -190,14 +197,16 @@ async def test_a_corrupt_blob_of_ours_is_refused_by_the_rust_getter(both: Both) 
     assert held.status != "complete"
 
 
-async def test_what_is_not_for_peers_is_not_given_to_a_rust_node(both: Both) -> None:
+@pytest.mark.parametrize("kind", ["memory", "file"])
+async def test_what_is_not_for_peers_is_not_given_to_a_rust_node(tmp_path: Path, kind: str) -> None:
     """Nor told: what our registry's clients pushed without naming a registry stays here."""
-    package = put_image(both.ours.store, [LARGE])
-    both.ours.store.remove_package(package.root.digest)
-    both.ours.store.add_package(replace(package, reference="localhost/team/app:v1"))
-    with pytest.raises(AsterError):
-        await both.rust.get(both.ours.address, LARGE_HASH)
-    with pytest.raises(AsterError):
-        await both.rust.get_collection(both.ours.address, package.collection)
-    both.ours.store.add_package(replace(package, reference="registry.example/team/app:v1"))
-    assert (await both.rust.get(both.ours.address, LARGE_HASH)).size == len(LARGE)
+    async with both_of(kind, tmp_path, share=()) as both:
+        package = put_image(both.ours.store, [LARGE])
+        both.ours.store.remove_package(package.root.digest)
+        both.ours.store.add_package(replace(package, reference="localhost/team/app:v1"))
+        with pytest.raises(AsterError):
+            await both.rust.get(both.ours.address, LARGE_HASH)
+        with pytest.raises(AsterError):
+            await both.rust.get_collection(both.ours.address, package.collection)
+        both.ours.store.add_package(replace(package, reference="registry.example/team/app:v1"))
+        assert (await both.rust.get(both.ours.address, LARGE_HASH)).size == len(LARGE)

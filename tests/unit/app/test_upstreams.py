@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from peat_sidecar.app.upstreams import count_upstreams
-from peat_sidecar.errors import SourceError
+from peat_sidecar.errors import PeerUnavailable
 from peat_sidecar.metrics import Metrics
 from peat_sidecar.oci import RegistryOptions
 from peat_sidecar.store import Store
@@ -14,7 +14,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
     upstreams = [Upstream(name, RegistryOptions()) for name in ("a.example", "b.example")]
     upstreams[0].asked.update(answered=2, failed=1)
     upstreams[1].asked.update(answered=1)
-    upstreams[1].failed("app", SourceError("it is silent"))
+    upstreams[1].failed("app", PeerUnavailable("it is silent"))
     metrics = Metrics()
     with Store.open(tmp_path) as store:
         count_upstreams(metrics, PullThrough(upstreams, store, Importer(store), Transfers()))
