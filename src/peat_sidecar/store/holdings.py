@@ -10,7 +10,7 @@ from peat_sidecar.packages import Descriptor
 from peat_sidecar.store.catalog import Catalog, PackagesListener
 from peat_sidecar.store.discarding import Discarded, Discarding, names_of
 from peat_sidecar.store.failures import translated
-from peat_sidecar.store.holds import Holds, Name, Readings
+from peat_sidecar.store.holds import HandedOut, Holds, Name
 from peat_sidecar.store.marks import Marks
 from peat_sidecar.store.records import BlobInfo, StoredPackage
 from peat_sidecar.store.shelf import Shelf
@@ -27,7 +27,7 @@ class Holdings:
         self._shelf = shelf
         self._catalog = catalog
         self._holds = Holds()
-        self._readings = Readings()
+        self._handed_out = HandedOut()
         self.uploads = Uploads(shelf)
         """What clients are sending, and have sent, of which no package speaks yet."""
         self.uses = LastUses()
@@ -129,7 +129,7 @@ class Holdings:
 
     def in_use(self) -> frozenset[Name]:
         """The hashes and digests of blobs that are handed out, or were a moment ago."""
-        hashes = self._readings.current()
+        hashes = self._handed_out.current()
         rows = [row for each in hashes if (row := self._shelf.find(each)) is not None]
         return hashes | {name for row in rows for name in names_of(row)}
 

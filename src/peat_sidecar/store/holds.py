@@ -47,7 +47,7 @@ class Holds:
             return any(name in self._held for name in names)
 
 
-class Readings:
+class HandedOut:
     """Blobs that are handed out, to clients and peers. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -167,8 +167,8 @@ class Store(Holdings):
         """
         reader = self._reader(hash)
         if hand_out:
-            self._readings.begin(hash)
-            reader.on_close(lambda: self._readings.end(hash))
+            self._handed_out.begin(hash)
+            reader.on_close(lambda: self._handed_out.end(hash))
         return reader
 
     def _reader(self, hash: BlobHash) -> BlobReader:
