@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from tests.support.daemon import RunningDaemon, daemon
+from tests.support.daemon import RunningDaemon, daemon, secret_file
 from tests.support.registry_client import RegistryClient, registry_http
 
 TOKEN = "t" * 32
@@ -17,9 +17,7 @@ UPLOAD = b"/v2/app/blobs/uploads/"
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     directory = tmp_path_factory.mktemp("hostile")
-    token = directory / "token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
+    token = secret_file(directory / "token", TOKEN)
     options = {"registry": ["127.0.0.1:0"], "registry_token_file": str(token)}
     with daemon(directory / "data", **options) as started:
         yield started

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tests.support.daemon import daemon
+from tests.support.daemon import daemon, secret_file
 from tests.support.registry_client import RegistryClient, descriptor, digest_of, encoded, registry_http
 
 TOKEN = "t" * 32
@@ -12,9 +12,7 @@ LONGEST_SECONDS = 120
 
 
 def test_an_image_travels_with_its_signature(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
+    token = secret_file(tmp_path / "token", TOKEN)
     common = {"formation_keys": ["0123456789abcdef" * 4], "discover_mdns": False, "registry": ["127.0.0.1:0"]}
     shore = {"registry_token_file": str(token), "registry_maps": ["localhost/team/*=registry.example/team/*"]}
     with daemon(tmp_path / "shore", **common, **shore) as first:

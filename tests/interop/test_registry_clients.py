@@ -19,7 +19,7 @@ from peat_sidecar.confined import Directory
 from peat_sidecar.ids import Digest, Reference
 from peat_sidecar.oci import Credentials, LayoutSource, RegistryOptions, RegistrySource, RegistryTarget
 from tests.support.containerd import running_containerd
-from tests.support.daemon import RunningDaemon, daemon
+from tests.support.daemon import RunningDaemon, daemon, secret_file
 from tests.support.images import build_image, build_zoo
 from tests.support.packages_by_hand import copy_package, layout_package, read_package
 from tests.support.registry import (
@@ -56,9 +56,7 @@ class Ground:
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     directory = tmp_path_factory.mktemp("clients")
-    token = directory / "token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
+    token = secret_file(directory / "token", TOKEN)
     made = build_zoo(directory / "zoo", 100_000)
     build_image(directory / "image", 2, layers=3)
     options = {"registry": ["127.0.0.1:0"], "registry_token_file": str(token)}

@@ -14,7 +14,7 @@ import pytest
 from peat_sidecar.confined import Directory
 from peat_sidecar.ids import Reference
 from peat_sidecar.oci import Credentials, LayoutSource, RegistryOptions, RegistrySource, RegistryTarget
-from tests.support.daemon import RunningDaemon, daemon
+from tests.support.daemon import RunningDaemon, daemon, secret_file
 from tests.support.images import (
     DOCKER_MANIFEST,
     ImageLayout,
@@ -46,9 +46,7 @@ class Ground:
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """Its data is in memory: hundreds of blobs are synced one by one."""
     directory = tmp_path_factory.mktemp("content")
-    token = directory / "token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
+    token = secret_file(directory / "token", TOKEN)
     build_image(directory / "image", 2, layers=3)
     options = {"registry": ["127.0.0.1:0"], "registry_token_file": str(token)}
     with (

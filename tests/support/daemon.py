@@ -55,6 +55,13 @@ class RunningDaemon:
         return self.process.wait(timeout_seconds)
 
 
+def secret_file(path: Path, text: str) -> Path:
+    """That nobody else can read, as the daemon wants it."""
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
 @contextlib.contextmanager
 def daemon(data_dir: Path, *, prefix: Sequence[str] = (), **options: Any) -> Iterator[RunningDaemon]:
     """Starts one on loopback, with its socket in the data directory and a TCP port, and stops it after;

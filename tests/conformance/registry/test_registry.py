@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.conformance.registry import blob_cases, listing_cases, manifest_cases
-from tests.support.daemon import daemon
+from tests.support.daemon import daemon, secret_file
 from tests.support.registry import registry
 from tests.support.registry_client import RegistryClient, registry_http
 
@@ -57,9 +57,7 @@ CASES = {**cases_of(blob_cases), **cases_of(manifest_cases), **cases_of(listing_
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     directory = tmp_path_factory.mktemp("sidecar")
-    token = directory / "token"
-    token.write_text("t" * 32)
-    token.chmod(0o600)
+    token = secret_file(directory / "token", "t" * 32)
     options = {"registry": ["127.0.0.1:0"], "registry_token_file": str(token)}
     with (
         daemon(directory / "data", **options) as running,

@@ -6,6 +6,7 @@ import pytest
 
 from peat_sidecar.config import ReplicateRule
 from peat_sidecar.errors import ConfigError
+from peat_sidecar.ids import BlobHash
 from peat_sidecar.mesh.quota import Quota
 from tests.support.mesh_nodes import MeshNode, calm, layer, mesh
 from tests.support.nodes import until
@@ -23,6 +24,14 @@ async def fetch(node: MeshNode, origin: MeshNode, name: str, number: int) -> Non
     package = origin.add(f"{APP}:{name}", [layer(number)])
     node.p.wants.add(str(package.collection))
     await until(lambda: f"{APP}:{name}" in names(node))
+
+
+def layer_of(node: MeshNode, name: str) -> BlobHash:
+    package = node.content(f"{APP}:{name}")
+    assert package is not None
+    blob = node.p.store.find(package.blobs[-1])
+    assert blob is not None
+    return blob.hash
 
 
 @pytest.mark.parametrize(
@@ -87,11 +96,7 @@ async def test_what_is_handed_out_is_passed_over(tmp_path: Path) -> None:
         a, b = await made.node("a"), await made.node("b", quota_bytes=50_000)
         made.link(a, b)
         await fetch(b, a, "v1", 1)
-        read = b.content(f"{APP}:v1")
-        assert read is not None
-        blob = b.p.store.find(read.blobs[-1])
-        assert blob is not None
-        with b.p.store.reader(blob.hash, hand_out=True) as reader:
+        with b.p.store.reader(layer_of(b, "v1"), hand_out=True) as reader:
             await fetch(b, a, "v2", 2)
             await until(lambda: names(b) == {f"{APP}:v1"})
             assert reader.read(0, 100) == layer(1)[:100]
@@ -106,11 +111,7 @@ async def test_what_policy_wants_stays_while_another_is_handed_out(tmp_path: Pat
         wanted = {f"registry.example/wanted:{name}" for name in ("v1", "v2")}
         a.add("registry.example/wanted:v1", [layer(2)])
         await until(lambda: len(names(b)) == 2)
-        read = b.content(f"{APP}:v1")
-        assert read is not None
-        blob = b.p.store.find(read.blobs[-1])
-        assert blob is not None
-        with b.p.store.reader(blob.hash, hand_out=True):
+        with b.p.store.reader(layer_of(b, "v1"), hand_out=True):
             a.add("registry.example/wanted:v2", [layer(3)])
             await until(lambda: names(b) == wanted | {f"{APP}:v1"})
             await until(lambda: "2 of them here" in b.p.replicator.status)
