@@ -12,6 +12,8 @@ from typing import Self
 
 from peat_sidecar.errors import ConfigError
 
+LOCAL_REGISTRY = "localhost"
+"""Of packages whose registry nobody has named: no other machine can be meant by it."""
 _DIGEST_LENGTHS = {"sha256": 64, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
 # Grammar of github.com/distribution/reference, which docker, skopeo and containerd share.

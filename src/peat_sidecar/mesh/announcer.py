@@ -27,6 +27,7 @@ from peat_sidecar.mesh.announcements import (
 from peat_sidecar.mesh.contents import ContentsReader
 from peat_sidecar.mesh.name_maps import NameMaps
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers
+from peat_sidecar.mesh.paging import every_document
 from peat_sidecar.mesh.pulled import PulledPackage
 from peat_sidecar.mesh.vanished import Vanished
 from peat_sidecar.mesh.wake import Sleep, Wake, rest_seconds
@@ -35,7 +36,6 @@ from peat_sidecar.state import State
 from peat_sidecar.store import Store, StoredPackage
 
 _TROUBLE_SECONDS = 30.0
-_PAGE = 500
 
 _log = structlog.get_logger(__name__)
 
@@ -217,13 +217,10 @@ class Announcer:
     def _known(self) -> dict[str, Fields]:
         prefix = f"{self._agent_id}:"
         known: dict[str, Fields] = {}
-        after = prefix
-        while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
-            for document in page:
-                if not document.doc_id.startswith(prefix):
-                    return known
-                known[document.doc_id] = dict(document.fields)
-            after = page[-1].doc_id
+        for document in every_document(self._records, PACKAGES, after=prefix):
+            if not document.doc_id.startswith(prefix):
+                break
+            known[document.doc_id] = dict(document.fields)
         return known
 
     def _owner_of_copy(self, package: StoredPackage, reference: str) -> str:

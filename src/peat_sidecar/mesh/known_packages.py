@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import Protocol
 
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.ids import BlobHash, Digest, Reference
+from peat_sidecar.ids import LOCAL_REGISTRY, BlobHash, Digest, Reference
 from peat_sidecar.mesh.offers import PACKAGES, Decides, Offer, offer_of
+from peat_sidecar.mesh.paging import every_document
 from peat_sidecar.records import Change, Document
 
-_PAGE = 500
-_OWN_CLUSTER = "localhost/"
+_OWN_CLUSTER = f"{LOCAL_REGISTRY}/"
 """What was pushed without naming a registry means something else in every cluster."""
 
 
@@ -78,11 +78,8 @@ class KnownPackages:
         """Once; what changes meanwhile is noted as well."""
         if self._is_read:
             return
-        after = ""
-        while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
-            for document in page:
-                self._note(document.doc_id, document)
-            after = page[-1].doc_id
+        for document in every_document(self._records, PACKAGES):
+            self._note(document.doc_id, document)
         self._is_read = True
 
     def _changed(self, changes: Sequence[Change]) -> None:

@@ -20,6 +20,7 @@ from peat_sidecar.ids import BlobHash, EndpointId
 from peat_sidecar.mesh.arrivals import AnyTag, JudgesTags
 from peat_sidecar.mesh.offered import Offered
 from peat_sidecar.mesh.offers import PACKAGES, Offer
+from peat_sidecar.mesh.paging import every_document
 from peat_sidecar.mesh.pins import Pins
 from peat_sidecar.mesh.policy import Policy
 from peat_sidecar.mesh.quota import Quota
@@ -32,7 +33,6 @@ from peat_sidecar.state import ReplicaRow, State
 from peat_sidecar.store import Store, StoredPackage
 from peat_sidecar.transfer import remove_package
 
-_PAGE = 500
 _CHANGES_LIMIT = 10_000
 """Changes that are kept between two looks; beyond that all is read anew."""
 _TROUBLE_SECONDS = 30.0
@@ -246,11 +246,8 @@ class Replicator:
                 self._offered.note(doc_id, document)
             return
         self._offered.clear()
-        after = ""
-        while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
-            for document in page:
-                self._offered.note(document.doc_id, document)
-            after = page[-1].doc_id
+        for document in every_document(self._records, PACKAGES):
+            self._offered.note(document.doc_id, document)
 
     def _replicas(
         self, here: Collection[BlobHash], coming: Collection[BlobHash] | None

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -10,6 +10,7 @@ import structlog
 from peat_sidecar.errors import PeatError
 from peat_sidecar.ids import EndpointId
 from peat_sidecar.mesh.offers import PACKAGES, Offer, Offers, offer_of
+from peat_sidecar.mesh.paging import every_document
 from peat_sidecar.mesh.policy import same_arch
 from peat_sidecar.mesh.wake import Sleep, Wake
 from peat_sidecar.records import Change, Document, FaultKind
@@ -18,7 +19,6 @@ SETTLE_SECONDS = 0.2
 """Between two looks: many records come at once."""
 _PENDING_LIMIT = 10_000
 _TOLD_LIMIT = 10_000
-_PAGE = 500
 
 _log = structlog.get_logger(__name__)
 
@@ -82,14 +82,10 @@ class TagDisputes:
     def _look(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, set()
-        for reference in self._all() if pending is None else pending:
+        if pending is None:
+            pending = _references(every_document(self._records, PACKAGES))
+        for reference in pending:
             self._judge(reference)
-
-    def _all(self) -> Iterator[str]:
-        after = ""
-        while page := self._records.documents(PACKAGES, after=after, limit=_PAGE):
-            yield from _references(page)
-            after = page[-1].doc_id
 
     def _judge(self, reference: str) -> None:
         offers = [each for each in self._offers.named(reference) if not each.origin]
@@ -116,7 +112,7 @@ def _disagree(one: Offer, other: Offer) -> bool:
     return one.agent_id != other.agent_id and one.root != other.root and same_arch(one.arch, other.arch)
 
 
-def _references(documents: Collection[Document]) -> set[str]:
+def _references(documents: Iterable[Document]) -> set[str]:
     """With a tag; by digest nobody can disagree."""
     offers = (offer_of(each) for each in documents)
     return {

@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 from typing import Self
 
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.ids import EndpointId
+from peat_sidecar.ids import LOCAL_REGISTRY, EndpointId
 
-_OWN_CLUSTER = "localhost/*"
+_OWN_CLUSTER = f"{LOCAL_REGISTRY}/*"
 _EXAMPLE = "registry.example/team/*=immutable, or =newest, or =signers ID,ID"
 
 

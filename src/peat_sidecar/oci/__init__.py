@@ -16,7 +16,6 @@ from peat_sidecar.oci.named_packages import NamedPackage
 from peat_sidecar.oci.options import Credentials, RegistryOptions, is_loopback
 from peat_sidecar.oci.registry_source import RegistrySource
 from peat_sidecar.oci.registry_storage import (
-    UNNAMED_REGISTRY,
     RegistryStorageSource,
     list_registry_storage,
 )
@@ -24,7 +23,6 @@ from peat_sidecar.oci.registry_target import RegistryTarget
 from peat_sidecar.oci.tags import is_referrers_tag, subject_of_tag
 
 __all__ = [
-    "UNNAMED_REGISTRY",
     "ArchiveSource",
     "ArchiveTarget",
     "Catalogue",

@@ -10,15 +10,13 @@ from contextlib import suppress
 
 from peat_sidecar.confined import Directory
 from peat_sidecar.errors import ConfigError, NotFound, PeatError, Refused, SourceError
-from peat_sidecar.ids import Digest, Reference
+from peat_sidecar.ids import LOCAL_REGISTRY, Digest, Reference
 from peat_sidecar.oci.catalogue import NAMES_LIMIT
 from peat_sidecar.oci.file_reader import FileReader, Folder
 from peat_sidecar.oci.named_packages import NamedPackage, only_one
 from peat_sidecar.oci.tags import is_referrers_tag
 from peat_sidecar.packages import Descriptor
 
-UNNAMED_REGISTRY = "localhost"
-"""The storage does not say what its registry is called; this is what is nowhere else."""
 _V2 = "docker/registry/v2"
 _LINK_BYTES = 256
 _DEPTH_LIMIT = 128
@@ -81,7 +79,7 @@ def list_registry_storage(directory: Directory) -> list[NamedPackage]:
             if is_referrers_tag(tag) or not directory.exists(f"{_manifests(repository)}/tags/{tag}/current"):
                 continue
             with suppress(ConfigError):  # no registry would have taken such a name
-                found.append(NamedPackage(name, str(Reference.parse(f"{UNNAMED_REGISTRY}/{name}"))))
+                found.append(NamedPackage(name, str(Reference.parse(f"{LOCAL_REGISTRY}/{name}"))))
             if len(found) == NAMES_LIMIT:
                 return found
     return found
@@ -97,7 +95,7 @@ def _require_storage(directory: Directory) -> None:
 
 def _parse_name(text: str) -> Reference:
     try:
-        return Reference.parse(f"{UNNAMED_REGISTRY}/{text}")
+        return Reference.parse(f"{LOCAL_REGISTRY}/{text}")
     except ConfigError:
         raise ConfigError(
             f"{text[:120]!r} is no name in the storage of a registry; one looks like team/app:v1"

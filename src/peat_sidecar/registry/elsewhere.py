@@ -6,6 +6,7 @@ The registry asks only for what it has not. Names are those of references in the
 
 from typing import Protocol
 
+from peat_sidecar.errors import PeerUnavailable
 from peat_sidecar.ids import Digest
 from peat_sidecar.packages import Descriptor
 
@@ -56,5 +57,5 @@ class Nowhere:
         return None
 
     async def open(self, repository: str, blob: Descriptor, offset: int) -> Arriving:
-        """Never called, since nothing is found."""
-        raise NotImplementedError
+        """Nothing is found, so nothing can be opened."""
+        raise PeerUnavailable(f"nobody has {blob.digest}")

@@ -4,10 +4,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from peat_sidecar.errors import PeatError, PeerUnavailable
-from peat_sidecar.ids import Digest
+from peat_sidecar.ids import LOCAL_REGISTRY, Digest
 from peat_sidecar.packages import Descriptor
 from peat_sidecar.registry.elsewhere import Arriving, Elsewhere
-from peat_sidecar.registry.names import LOCAL
 from peat_sidecar.transfer import PullThrough
 
 T = TypeVar("T")
@@ -61,5 +60,5 @@ class Mirroring:
 
     def _names(self, repository: str) -> list[str]:
         registry, _, path = repository.partition("/")
-        others = [f"{self._default}/{path}"] if registry == LOCAL and self._default else []
+        others = [f"{self._default}/{path}"] if registry == LOCAL_REGISTRY and self._default else []
         return [repository, *others]

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.ids import Digest, Reference
+from peat_sidecar.ids import LOCAL_REGISTRY, Digest, Reference
 from peat_sidecar.registry.faults import Code, Fault
 
-LOCAL = "localhost"
 """The registry of what is pushed without naming one."""
 _NAME_CHARACTERS = 255
 
@@ -59,7 +58,7 @@ def parse_repository(shown: str, namespace: str, host: str) -> Repository:
     elif slash and is_registry(first):
         registry, path = first, rest
     else:
-        registry, path = LOCAL, shown
+        registry, path = LOCAL_REGISTRY, shown
     try:
         parsed = Reference.parse(f"{registry}/{path}:latest")
     except ConfigError:
@@ -87,7 +86,7 @@ def parse_name(text: str) -> str | Digest:
     if ":" in text:
         return parse_digest(text)
     try:
-        tag = Reference.parse(f"{LOCAL}/a:{text}").tag
+        tag = Reference.parse(f"{LOCAL_REGISTRY}/a:{text}").tag
     except ConfigError:
         tag = None
     if tag != text:
@@ -100,14 +99,14 @@ def parse_name(text: str) -> str | Digest:
 
 def is_registry(part: str) -> bool:
     """Whether the first part of a path names a registry, as docker tells it."""
-    return "." in part or ":" in part or part == LOCAL
+    return "." in part or ":" in part or part == LOCAL_REGISTRY
 
 
 def shown_name(reference: str) -> str:
     """How a client without `?ns=` calls the repository of a reference; `ConfigError` where it is none."""
     parsed = Reference.parse(reference)
     first, slash, _ = parsed.repository.partition("/")
-    hidden = parsed.registry == LOCAL and not (slash and is_registry(first))
+    hidden = parsed.registry == LOCAL_REGISTRY and not (slash and is_registry(first))
     return parsed.repository if hidden else f"{parsed.registry}/{parsed.repository}"
 
 

@@ -8,10 +8,10 @@ import threading
 from dataclasses import replace
 
 from peat_sidecar.errors import NotFound, SourceError
-from peat_sidecar.ids import Digest
+from peat_sidecar.ids import LOCAL_REGISTRY, Digest
 from peat_sidecar.packages import DOCUMENT_LIMIT_BYTES, MANIFEST_MEDIA_TYPES, Descriptor
 from peat_sidecar.registry.faults import Code, Fault
-from peat_sidecar.registry.names import LOCAL, Repository, names_in
+from peat_sidecar.registry.names import Repository, names_in
 from peat_sidecar.store import BlobInfo, Store
 from peat_sidecar.transfer import remove_package
 
@@ -35,7 +35,7 @@ class Repositories:
         """The repository that a name without a registry stands for: packages of image layouts and agents have
         registries that do not look like one, as `layout/app:v1`.
         """
-        if repository.registry != LOCAL or self._is_known(repository):
+        if repository.registry != LOCAL_REGISTRY or self._is_known(repository):
             return repository
         first, slash, rest = repository.path.partition("/")
         others = [replace(repository, registry=first, path=rest)] if slash else []
@@ -89,7 +89,7 @@ class Repositories:
         info = self.store.find(digest)
         if info is None or not info.complete:
             return None
-        claimed = any(self.store.uploads.claims(repository.name, name) for name in _names(info))
+        claimed = any(self.store.uploads.claims(repository.name, name) for name in info.digests)
         return info if claimed or self._holders(repository, info) else None
 
     def read(self, digest: Digest, *, hand_out: bool = False) -> bytes:
@@ -116,7 +116,7 @@ class Repositories:
         if source is not None:
             there = self.blob(source, digest) is not None
         else:
-            named = [name for each in _names(info) for name in self.store.holders(each)]
+            named = [name for each in info.digests for name in self.store.holders(each)]
             there = self.store.uploads.is_claimed(digest) or any(name[0] != "@" for name in named)
         return there and self.store.uploads.share(repository.name, digest)
 
@@ -158,7 +158,7 @@ class Repositories:
             return False
         if holders := self._holders(repository, info):
             raise _in_use(repository, digest, holders)
-        for name in _names(info):
+        for name in info.digests:
             self.store.uploads.release(repository.name, name)
         return True
 
@@ -171,14 +171,10 @@ class Repositories:
 
     def _holders(self, repository: Repository, info: BlobInfo) -> list[str]:
         """Packages of the repository that have the blob, by whichever of its digests."""
-        holders = (name for digest in _names(info) for name in self.store.holders(digest))
+        holders = (name for digest in info.digests for name in self.store.holders(digest))
         return [name for name in holders if repository.holds(name)]
 
 
-def _names(info: BlobInfo) -> list[Digest]:
-    return [digest for digest in (info.digest, info.sha512) if digest is not None]
-
-
 def _in_use(repository: Repository, digest: Digest, holders: list[str]) -> Fault:
-    shown = ", ".join(name.removeprefix(f"{LOCAL}/") for name in holders[:5])
+    shown = ", ".join(name.removeprefix(f"{LOCAL_REGISTRY}/") for name in holders[:5])
     return Fault(Code.UNSUPPORTED, f"{digest} belongs to {shown}; delete that first")

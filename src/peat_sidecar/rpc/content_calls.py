@@ -11,8 +11,8 @@ from connectrpc.request import RequestContext
 
 from peat_sidecar.classes import TransferClass
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.ids import BlobHash, Digest, PeerAddress, Reference
-from peat_sidecar.oci import UNNAMED_REGISTRY, Source, Target
+from peat_sidecar.ids import LOCAL_REGISTRY, BlobHash, Digest, PeerAddress, Reference
+from peat_sidecar.oci import Source, Target
 from peat_sidecar.packages import Platform
 from peat_sidecar.rpc.arrivals import Arrivals
 from peat_sidecar.rpc.generated import peat_sidecar_pb as pb
@@ -296,7 +296,7 @@ def _refuse_fields_of_a_file(request: pb.ImportBlobRequest) -> None:
 def _own_name(place: str, name: str, choice: str) -> str | None:
     """What a package is called where it comes from, if that is a reference."""
     if place == "registry_storage":
-        choice = f"{UNNAMED_REGISTRY}/{choice}"
+        choice = f"{LOCAL_REGISTRY}/{choice}"
     try:
         reference = Reference.parse(name if place == "reference" else choice)
     except ConfigError:

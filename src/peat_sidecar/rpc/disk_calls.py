@@ -27,7 +27,7 @@ class DiskCalls:
     ) -> pb.SetPinResponse:
         pin = await asyncio.to_thread(self._parts.pins.set, _pinned(request.name))
         packages = await asyncio.to_thread(self._parts.store.packages)
-        held = [each.reference or f"@{each.root.digest}" for each in packages if fits(pin.name, each)]
+        held = [each.name for each in packages if fits(pin.name, each)]
         return pb.SetPinResponse(pin=_message(pin), packages=held)
 
     async def remove_pin(

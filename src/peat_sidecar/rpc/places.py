@@ -7,9 +7,8 @@ from typing import IO, TypeVar
 
 from peat_sidecar.confined import Directory, Roots
 from peat_sidecar.errors import ConfigError
-from peat_sidecar.ids import Digest, Reference
+from peat_sidecar.ids import LOCAL_REGISTRY, Digest, Reference
 from peat_sidecar.oci import (
-    UNNAMED_REGISTRY,
     ArchiveSource,
     ArchiveTarget,
     ContainerdSource,
@@ -114,7 +113,7 @@ _FOLDERS = {
 
 def _renamed(reference: str | None, registry: str) -> str | None:
     """In the named registry, where the place did not tell one."""
-    unnamed = f"{UNNAMED_REGISTRY}/"
+    unnamed = f"{LOCAL_REGISTRY}/"
     if reference is None or not reference.startswith(unnamed):
         return reference
     return f"{registry}/{reference.removeprefix(unnamed)}"

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.ids import BlobHash
 from peat_sidecar.store.companions import Companions
 from peat_sidecar.store.holds import Holds
 from peat_sidecar.store.index import BlobRow
@@ -73,17 +73,17 @@ class Discarding:
 
     def _unneeded(self, rows: Sequence[BlobRow]) -> list[BlobRow]:
         """Called with the lock of the names held."""
-        names = [name for row in rows for name in names_of(row)]
+        names = [name for row in rows for name in row.digests]
         needed = self._shelf.index.held(names) | self._uploads.spoken_for() | self._kept.all()
         return [
             row
             for row in rows
-            if row.hash not in self._companions and not self.is_held(row) and needed.isdisjoint(names_of(row))
+            if row.hash not in self._companions and not self.is_held(row) and needed.isdisjoint(row.digests)
         ]
 
     def is_held(self, row: BlobRow) -> bool:
         """Whether a transfer is at work with it."""
-        return self._holds.any((row.hash, *names_of(row)))
+        return self._holds.any((row.hash, *row.digests))
 
     def _came_at(self, row: BlobRow) -> float:
         """When its file got its name: a linked file keeps the time of its content."""
@@ -91,8 +91,3 @@ class Discarding:
             return self._shelf.layout.blob(row.sha256).lstat().st_ctime
         except OSError:
             return time.time()
-
-
-def names_of(row: BlobRow) -> list[Digest]:
-    """Its digests."""
-    return [name for name in (row.sha256, row.sha512) if name is not None]

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from peat_sidecar.ids import BlobHash, Digest
 from peat_sidecar.packages import Descriptor
 from peat_sidecar.store.catalog import Catalog, PackagesListener
-from peat_sidecar.store.discarding import Discarded, Discarding, names_of
+from peat_sidecar.store.discarding import Discarded, Discarding
 from peat_sidecar.store.failures import translated
 from peat_sidecar.store.holds import HandedOut, Holds, Name
 from peat_sidecar.store.marks import Marks
@@ -131,7 +131,7 @@ class Holdings:
         """The hashes and digests of blobs that are handed out, or were a moment ago."""
         hashes = self._handed_out.current()
         rows = [row for each in hashes if (row := self._shelf.find(each)) is not None]
-        return hashes | {name for row in rows for name in names_of(row)}
+        return hashes | {name for row in rows for name in row.digests}
 
     def companions(self, collection: BlobHash) -> tuple[BlobHash, ...]:
         """The collection of a package, and what goes with it: its names and the files of its layout."""
@@ -156,7 +156,7 @@ class Holdings:
     def kept_bytes(self) -> int:
         """What blobs take that were taken in by themselves, and are in no package."""
         rows = {row.hash: row for each in self.kept.all() if (row := self._shelf.find(each)) is not None}
-        return sum(row.size for row in rows.values() if not self._shelf.index.holders(names_of(row)))
+        return sum(row.size for row in rows.values() if not self._shelf.index.holders(row.digests))
 
     def verify(self, blob: BlobHash, progress: Callable[[int], None]) -> Verdict:
         """Reads and hashes a complete blob again; a damaged one is set aside. `progress` is told of bytes."""

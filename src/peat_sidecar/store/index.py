@@ -54,6 +54,11 @@ class BlobRow:
     mtime_ns: int
     inode: int
 
+    @property
+    def digests(self) -> tuple[Digest, ...]:
+        """All that it is known by."""
+        return (self.sha256,) if self.sha512 is None else (self.sha256, self.sha512)
+
 
 @dataclass(frozen=True, slots=True)
 class PackageRow:

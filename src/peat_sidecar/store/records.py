@@ -27,6 +27,11 @@ class BlobInfo:
     """It shares a file with someone who may change it, so it is checked before each use."""
 
     @property
+    def digests(self) -> tuple[Digest, ...]:
+        """All that it is known by."""
+        return tuple(each for each in (self.digest, self.sha512) if each is not None)
+
+    @property
     def proven_digest(self) -> Digest:
         """The sha256 of a complete blob; NotFound for one whose bytes are not all here."""
         if not self.complete or self.digest is None:
@@ -50,6 +55,11 @@ class StoredPackage:
     """Every blob of it, root first, in the order of the collection, each once."""
     bytes: int
     """Their sizes added up."""
+
+    @property
+    def name(self) -> str:
+        """Its reference; `@ROOT` of one without."""
+        return self.reference or f"@{self.root.digest}"
 
 
 @dataclass(frozen=True, slots=True)

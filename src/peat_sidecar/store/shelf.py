@@ -108,9 +108,8 @@ class Shelf:
         """Forgets blobs and removes their names; a file that others own stays where they have it."""
         with self.naming, translated(self.layout.oci):
             for row in rows:
-                for digest in (row.sha256, row.sha512):
-                    if digest is not None:
-                        self.disk.unlink(self.layout.blob(digest))
+                for digest in row.digests:
+                    self.disk.unlink(self.layout.blob(digest))
                 self.disk.unlink(self.layout.tree(row.hash))
             self.index.remove_blobs([row.hash for row in rows])
 

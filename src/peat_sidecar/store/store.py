@@ -18,7 +18,6 @@ from peat_sidecar.ranges import ChunkRanges
 from peat_sidecar.store import exporting, importing
 from peat_sidecar.store.catalog import Catalog
 from peat_sidecar.store.checkpoints import Checkpointer
-from peat_sidecar.store.discarding import names_of
 from peat_sidecar.store.disk import Disk
 from peat_sidecar.store.failures import require_room, translated
 from peat_sidecar.store.files import TreeFile
@@ -330,13 +329,13 @@ class Store(Holdings):
         with self._shelf.naming:
             row = self._shelf.find(hash)
             if row is not None:
-                holders = self._shelf.index.holders(names_of(row))
+                holders = self._shelf.index.holders(row.digests)
                 if holders or hash in self._catalog.companions:
                     of = ", ".join(holders[:5]) or "the collection of a package"
                     raise Refused(f"blob {hash} belongs to {of}; remove the package first")
                 if self._discarding.is_held(row):
                     raise Refused(f"a transfer is at work with blob {hash}; cancel that, or wait for its end")
-                for digest in names_of(row):
+                for digest in row.digests:
                     self.kept.remove(digest)
                 self._shelf.drop(row)
                 return

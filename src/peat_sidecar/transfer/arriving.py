@@ -79,5 +79,10 @@ def readable_end(have: ChunkRanges, offset: int, size: int) -> int:
     end = have.end_of_run(offset // CHUNK_SIZE)
     reached = size if end is None else min(size, end * CHUNK_SIZE)
     if not have.is_all:
-        reached = min(reached, max(0, size - 1) // GROUP_SIZE * GROUP_SIZE)
+        reached = min(reached, last_group(size))
     return max(offset, reached)
+
+
+def last_group(size: int) -> int:
+    """Where the last group of a blob begins, which waits for the proof of the whole."""
+    return max(0, size - 1) // GROUP_SIZE * GROUP_SIZE

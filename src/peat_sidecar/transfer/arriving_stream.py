@@ -8,8 +8,8 @@ import asyncio
 
 from peat_sidecar.errors import IntegrityError, NotFound, PeatError, PeerUnavailable
 from peat_sidecar.packages import Descriptor
-from peat_sidecar.ranges import GROUP_SIZE
 from peat_sidecar.store import BlobReader, Store
+from peat_sidecar.transfer.arriving import last_group
 from peat_sidecar.transfer.threads import in_thread
 
 _LOOK_SECONDS = 0.05
@@ -26,7 +26,7 @@ class ArrivingStream:
         self._blob = blob
         self._bringing = bringing
         self._wait_seconds = wait_seconds
-        self._proven_from = max(0, blob.size - 1) // GROUP_SIZE * GROUP_SIZE
+        self._proven_from = last_group(blob.size)
         self._reader: BlobReader | None = None
 
     async def read(self, offset: int, most_bytes: int) -> bytes:

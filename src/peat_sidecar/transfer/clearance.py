@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from peat_sidecar.errors import NotFound
-from peat_sidecar.ids import BlobHash, Digest
+from peat_sidecar.ids import LOCAL_REGISTRY, BlobHash, Digest
 from peat_sidecar.store import Store, StoredPackage
 from peat_sidecar.transfer.package_listing import SEQUENCE_LIMIT_BYTES
 from peat_sidecar.wire import parse_hash_sequence
 
-DEFAULT = ("*", "!localhost/*")
+DEFAULT = ("*", f"!{LOCAL_REGISTRY}/*")
 """What was pushed here without naming a registry stays."""
 FETCHES = 1000
 """Remembered of those that did not end with a package."""
@@ -52,7 +52,7 @@ class Clearance:
 
     def shares_package(self, package: StoredPackage) -> bool:
         """The same of a stored one; one without a reference goes by `@DIGEST`."""
-        return self.shares(package.reference or f"@{package.root.digest}")
+        return self.shares(package.name)
 
     def clears(self, blob: BlobHash) -> bool:
         """Whether peers may have what is here of a blob. Blocks."""
@@ -60,9 +60,7 @@ class Clearance:
         if blob in self._cleared:
             return True
         info = self._store.find(blob)
-        digests = (
-            [each for each in (info.digest, info.sha512) if each is not None] if info is not None else []
-        )
+        digests = info.digests if info is not None else ()
         held = False
         for name in self._holders(blob, digests):
             held = True
@@ -96,7 +94,7 @@ class Clearance:
         if digests:  # it is here: it may be the list of names of a collection, or a file of its layout
             for each in self._store.packages():
                 if blob in self._store.companions(each.collection):
-                    yield each.reference or f"@{each.root.digest}"
+                    yield each.name
         with self._changing:
             fetches = list(self._fetches.items())
         yield from (name for name, blobs in fetches if blob in blobs and name != _alone(blob))
@@ -124,7 +122,7 @@ class Clearance:
     def _packages_changed(self, added: Sequence[StoredPackage], removed: Sequence[StoredPackage]) -> None:
         with self._changing:
             for package in added:
-                self._fetches.pop(package.reference or f"@{package.root.digest}", None)
+                self._fetches.pop(package.name, None)
             if removed:
                 self._age += 1
                 self._cleared.clear()
